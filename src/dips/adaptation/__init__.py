@@ -1,6 +1,6 @@
-"""``dips adapt``: DINO's self-distillation continued on one's own unlabelled photos, from the weights of any ViT.
+"""``dips adapt``: continue DINO's self-distillation on your own unlabelled photos, starting from any ViT's weights.
 
-Importing anything from here mends torchvision first where that is needed, as ``dips.models`` does.
+Importing anything from this package first patches torchvision if needed, as ``dips.models`` does.
 """
 
 from __future__ import annotations

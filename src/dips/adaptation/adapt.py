@@ -1,6 +1,6 @@
 """``dips adapt`` as a function: from photos and the weights of a ViT to a file of adapted weights.
 
-The file is one that ``--weights`` of all commands takes; it says itself which network it holds, and what was done.
+All commands accept the file as ``--weights``; it records which network it holds, and how it was made.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from dips.system.files import only_one
 
 __all__ = ["AdaptResult", "adapt"]
 
-_DETAIL = 2  # times the side of a global crop: what small crops are cut from
+_DETAIL = 2  # side of the photos in memory, in sides of a global crop, so that small crops keep detail
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class AdaptResult:
     """The result of an adaptation.
 
     Attributes:
-        out: the file of weights.
-        record: what it says of itself.
+        out: the weights file.
+        record: the record stored in it.
         skipped: number of photos that could not be read.
     """
 
@@ -56,27 +56,27 @@ def adapt(
     device: str = "auto",
     problems: ProblemList | None = None,
 ) -> AdaptResult:
-    """Adapt a transformer to photos without labels, and write its weights.
+    """Adapt a transformer to unlabelled photos, and write its weights.
 
-    While it runs, ``NAME.resume.safetensors`` beside ``out`` holds its state, from which a repeated call goes on.
+    While it runs, ``NAME.resume.safetensors`` next to ``out`` holds its state, from which a repeated call resumes.
 
     Args:
-        photos: where they are; see :func:`~dips.data.sources.read_source`.
+        photos: where the photos are; see :func:`~dips.data.sources.read_source`.
         out: the file to write, ``.safetensors``; it must not exist.
-        weights: as of ``--weights``: where the transformer ``adapt.sst`` is looked for.
-        device: ``cpu``, ``cuda``, ``mps``, or ``auto``; under torchrun each process has its own.
-        problems: photos that cannot be read are added to these; None: they are told.
+        weights: as for ``--weights``: where to look for the transformer ``adapt.sst``.
+        device: ``cpu``, ``cuda``, ``mps``, or ``auto``; under torchrun each process uses its own.
+        problems: list that unreadable photos are added to; None: a new list, so they are only logged.
 
     Raises:
         DataError: too few photos can be read.
         WeightsError: there are no weights to start from.
-        RunError: the teacher collapsed, or ``out`` belongs to other work.
+        RunError: the teacher collapsed, or ``out`` is in use by another process or belongs to a different run.
     """
     fabric = launch_fabric(device)
     try:
         source = resolve(config.sst, role="transformer", given=weights)
         vit = load_vit(source)
-    except WeightsError as error:  # whose messages name the setting of a training
+    except WeightsError as error:  # its messages name the training setting
         raise WeightsError(str(error).replace("harvest.sst", "adapt.sst")) from error
     log(f"transformer: {source.line()}")
     side = _DETAIL * crop_sides(config, vit.patch)[0]

@@ -1,6 +1,6 @@
-"""Has the teacher collapsed? It has when all photos get one answer: one prototype, or all of them alike, or one feature.
+"""Detect a collapsed teacher: one that gives all photos the same prototype, the same answer or the same features.
 
-In: the teacher's outputs and class tokens for a few photos. Out: three numbers, and a warning in words.
+In: the teacher's outputs and class tokens for a few photos. Out: three numbers, and a warning message.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from torch import Tensor
 
 __all__ = ["Health", "health_of"]
 
-_MIN_ENTROPY = 0.1  # of the highest that certain answers have
-_MIN_INFORMATION = 0.01  # of the same, and a tenth of what it was: photos may be much alike
-_MIN_SPREAD = 0.1  # of that of the weights that were begun with
+_MIN_ENTROPY = 0.1  # as a fraction of Health.highest
+_MIN_INFORMATION = 0.01  # likewise, and at most a tenth of its initial value: photos may be very similar
+_MIN_SPREAD = 0.1  # as a fraction of its initial value
 
 
 @dataclass(frozen=True)
 class Health:
-    """What tells a collapsed teacher.
+    """Measurements that reveal a collapsed teacher.
 
     Attributes:
-        entropy: of its mean answer, in nats; near 0 where one prototype is all that it says.
-        information: how much an answer says of its photo, in nats: mean divergence from the mean answer; near 0 where all
-            photos get the same.
-        spread: 1 less the mean cosine of the class tokens of all pairs of photos; near 0 where they are all the same.
-        highest: information can be no higher, in nats, nor entropy, where each answer is certain.
+        entropy: entropy of the mean answer, in nats; near 0 if the teacher only ever picks one prototype.
+        information: how much an answer reveals about its photo, in nats: mean divergence from the mean answer; near 0 if all
+            photos get the same answer.
+        spread: 1 minus the mean cosine of class tokens over all pairs of photos; near 0 if they are all the same.
+        highest: upper bound of the information, in nats, and of the entropy if each answer is certain.
     """
 
     entropy: float
@@ -36,10 +36,10 @@ class Health:
     highest: float
 
     def alarm(self, start: Health) -> str:
-        """Return in words how the teacher has collapsed; empty where it has not.
+        """Return a description of how the teacher has collapsed, or an empty string if it has not.
 
         Args:
-            start: of the weights that were begun with.
+            start: health with the initial weights.
 
         >>> start = Health(entropy=4.0, information=1.0, spread=0.5, highest=4.0)
         >>> start.alarm(start), Health(0.1, 0.05, 0.5, 4.0).alarm(start)
@@ -58,8 +58,8 @@ def health_of(probabilities: Tensor, tokens: Tensor) -> Health:
     """Return the health of a teacher.
 
     Args:
-        probabilities: ``(N, K)``, its answers to N photos.
-        tokens: ``(N, C)``, its class tokens.
+        probabilities: ``(N, K)``, the teacher's answers to N photos.
+        tokens: ``(N, C)``, the teacher's class tokens.
     """
     mean = probabilities.float().mean(0)
     entropy = _entropy(mean)

@@ -1,7 +1,7 @@
-"""Multi-crop (Caron et al., 3.1; SwAV): two large crops of a photo, and several small ones, each with other colours.
+"""Multi-crop (Caron et al., 3.1; SwAV): two large crops of a photo and several small ones, each with different colours.
 
-In: photos ``(3, H, W) uint8``. Out: batches of crops, ``uint8`` in [0, 255]. What is drawn follows from the seed
-and the photo's place in the run alone, whichever process cuts it.
+In: photos ``(3, H, W) uint8``. Out: batches of crops, ``uint8`` in [0, 255]. Random draws depend only on the seed and the
+photo's position in the run, whichever process makes the crop.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from dips.train.batches import derive_seed
 __all__ = ["Crops", "Feed", "Photos", "crop_sides"]
 
 SMALLEST = 0.05
-"""A local crop shows at least this fraction of the photo's area: the paper's."""
+"""Smallest fraction of the photo's area that a local crop shows, as in the paper."""
 
 _JITTER = (0.4, 0.4, 0.2, 0.1)  # brightness, contrast, saturation, hue: DINO's at adapt.colour = 1
 _JITTER_CHANCE, _GREY_CHANCE, _SOLARISE_CHANCE = 0.8, 0.2, 0.2
 _SIGMAS = (0.1, 2.0)
-_ORDER = 1 << 20  # stands for the photo where a seed is for the order of all
+_ORDER = 1 << 20  # distinguishes the seed of the order of photos from the seeds of single photos
 
 Crops = tuple[Tensor, Tensor]
 """Global crops ``(2, B, 3, S, S)`` and local ones ``(L, B, 3, s, s)``, ``uint8``."""
@@ -52,8 +52,7 @@ def crop_sides(config: AdaptConfig, patch: int) -> tuple[int, int]:
 class Feed:
     """The crops of one process.
 
-    Photos come in a random order, pass after pass; a step takes the next ``adapt.batch`` of them, which several processes
-    share.
+    Each pass visits the photos in a new random order; a step takes the next ``adapt.batch`` of them, split among processes.
     """
 
     def __init__(self, photos: Photos, config: AdaptConfig, patch: int, *, rank: int = 0, world: int = 1) -> None:
@@ -61,7 +60,7 @@ class Feed:
         self._rank, self._world = rank, world
 
     def steps(self, start: int, end: int) -> Iterator[Crops]:
-        """Yield the crops of the steps from ``start`` to before ``end``."""
+        """Yield the crops of the steps from ``start`` up to but excluding ``end``."""
         batch = self._config.batch
         plan = [list(range(step * batch, (step + 1) * batch))[self._rank :: self._world] for step in range(start, end)]
         loader = DataLoader(
@@ -69,13 +68,13 @@ class Feed:
             batch_sampler=plan,
             num_workers=self._config.workers,
             collate_fn=_collate,
-            generator=torch.Generator().manual_seed(0),  # else the loader draws from the global one
+            generator=torch.Generator().manual_seed(0),  # otherwise the loader draws from the global generator
         )
         return iter(loader)
 
 
 class _Drawn(Dataset[tuple[Tensor, Tensor]]):
-    """Crops by position in the endless row of photos."""
+    """Crops by position in the endless sequence of photos."""
 
     def __init__(self, photos: Photos, config: AdaptConfig, patch: int) -> None:
         self._photos, self._seed, self._count = photos, config.seed, config.local_crops
@@ -105,9 +104,9 @@ class _Drawn(Dataset[tuple[Tensor, Tensor]]):
 def _augmentation(
     side: int, scale: tuple[float, float], colour: float, *, blur: float, solarise: float
 ) -> Callable[[Tensor], Tensor]:
-    """Return what makes a crop ``(3, side, side)`` of a photo; ``blur`` and ``solarise`` are chances."""
+    """Return a function that makes a crop ``(3, side, side)`` of a photo; ``blur`` and ``solarise`` are probabilities."""
     jitter = v2.ColorJitter(*(strength * colour for strength in _JITTER))
-    kernel = side // 20 * 2 + 1  # a tenth of the side, as SimCLR has it, and odd
+    kernel = side // 20 * 2 + 1  # a tenth of the side, as in SimCLR, and odd
     steps: list[Any] = [
         v2.RandomResizedCrop(side, scale=scale, interpolation=v2.InterpolationMode.BICUBIC, antialias=True),
         v2.RandomHorizontalFlip(),

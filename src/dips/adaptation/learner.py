@@ -1,7 +1,7 @@
-"""One step of the self-distillation, and one look at its health.
+"""One step of the self-distillation, and one check of its health.
 
-In: crops. Out: the loss; student and teacher have moved. Several processes share a step: each has its part of the photos, and
-all hold the same weights.
+In: crops. Out: the loss; student and teacher are updated. Several processes can share a step: each handles its part of the
+photos, and all hold the same weights.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Learner:
 
     Attributes:
         twins: student and teacher.
-        targets: what makes the teacher's answers, with its centre.
-        schedule: the numbers of each step.
+        targets: turns the teacher's outputs into answers; holds the centre.
+        schedule: the values for each step.
     """
 
     def __init__(self, vit: Vit, config: AdaptConfig, fabric: Fabric, steps: int) -> None:
@@ -55,7 +55,7 @@ class Learner:
         self.optimizer = torch.optim.AdamW(groups, lr=0.0)
 
     def step(self, crops: Crops, number: int) -> float:
-        """Take the step ``number``, counted from 0, and return its loss, the mean over all processes."""
+        """Run step ``number``, counted from 0, and return its loss, averaged over all processes."""
         moment, config, twins = self.schedule.at(number), self.config, self.twins
         self._set(moment.lr, moment.head_lr, moment.weight_decay)
         views = [part.to(self.fabric.device, non_blocking=True) for part in crops if len(part)]
@@ -83,18 +83,18 @@ class Learner:
         return float(mean)
 
     def begin(self, photos: Tensor) -> None:
-        """Let the centre begin at the teacher's mean answer to a few photos, as of :meth:`health`.
+        """Initialise the centre to the teacher's mean output for a few photos, in the format of :meth:`health`.
 
-        DINO begins at 0, and the centre takes some tens of steps to where the answers are; a short run has no more than these.
+        DINO starts at 0, from where the centre needs tens of steps to reach the outputs; a short run has no more than that.
         """
         if self.config.centring == "mean":
             self.targets.centre.copy_(self._answers(photos)[1].float().mean(0))
 
     def health(self, photos: Tensor, number: int) -> Health:
-        """Return how the teacher is before the step ``number``, by its answers to a few photos.
+        """Return the teacher's health before step ``number``, judged by its answers to a few photos.
 
         Args:
-            photos: ``(N, 3, S, S) uint8``, S a multiple of a patch.
+            photos: ``(N, 3, S, S) uint8``, S a multiple of the patch side.
         """
         tokens, outputs = self._answers(photos)
         return health_of(self.targets.probabilities(outputs, self.schedule.at(number).temperature), tokens)
@@ -108,7 +108,7 @@ class Learner:
         return tokens, teacher.head(tokens)
 
     def parts(self) -> dict[str, dict[str, Tensor]]:
-        """Return all tensors that change, for a state to resume from."""
+        """Return all tensors that change, to be saved for resuming."""
         return {
             "student": self.twins.student.state_dict(),
             "teacher": self.twins.teacher.state_dict(),
@@ -117,10 +117,10 @@ class Learner:
         }
 
     def restore(self, parts: dict[str, dict[str, Tensor]]) -> None:
-        """Undo :meth:`parts`.
+        """Load what :meth:`parts` returned.
 
         Raises:
-            RuntimeError, KeyError, ValueError: they are those of other networks.
+            RuntimeError, KeyError, ValueError: the tensors belong to other networks.
         """
         self.twins.student.load_state_dict(parts["student"])
         self.twins.teacher.load_state_dict(parts["teacher"])
@@ -140,9 +140,9 @@ class Learner:
         return torch.cat(list(everywhere))
 
     def _share_gradients(self) -> None:
-        """Give all processes the mean of their gradients: a few MB, in one piece.
+        """Average the gradients over all processes: a few MB, in one piece.
 
-        What wraps networks for this (DDP) wants to know beforehand which weights learn, and here that changes.
+        DDP would have to know in advance which weights learn, and here that changes.
         """
         if self.fabric.world_size == 1:
             return

@@ -1,6 +1,6 @@
-"""DINO's loss (Caron et al., 3.1, Eq. 1 to 4), and what keeps the teacher from collapse: its centre, or Sinkhorn's iterations.
+"""DINO's loss (Caron et al., 3.1, Eq. 1 to 4), and what keeps the teacher from collapsing: centring or Sinkhorn iterations.
 
-In: outputs of student and teacher for several crops of the same photos. Out: one number; targets of the teacher.
+In: outputs of student and teacher for several crops of the same photos. Out: a scalar loss; the teacher's targets.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from torch import Tensor, nn
 __all__ = ["Targets", "distillation_loss", "sinkhorn"]
 
 CENTRE_MOMENTUM = 0.9
-"""How much of the centre remains after a step: the paper's."""
+"""Fraction of the centre that is kept at each step, as in the paper."""
 
 SINKHORN_ITERATIONS = 3
 """Caron et al., SwAV (NeurIPS 2020), section 3."""
 
 
 def distillation_loss(student: Tensor, targets: Tensor, temperature: float) -> Tensor:
-    """Return the mean cross-entropy over all pairs of a teacher's crop and another one of the student's.
+    """Return the mean cross-entropy over all pairs of a teacher crop and a different student crop.
 
     Args:
-        student: ``(V, B, K)``, its outputs for V crops of B photos; the first T are those that the teacher sees, in its order.
+        student: ``(V, B, K)``, the student's outputs for V crops of B photos; the first T are the teacher's crops, in order.
         targets: ``(T, B, K)``, the teacher's distributions, without gradient.
         temperature: the student's.
 
@@ -38,21 +38,21 @@ def distillation_loss(student: Tensor, targets: Tensor, temperature: float) -> T
     crops, photos, _ = student.shape
     logarithms = (student.float() / temperature).log_softmax(-1)
     pairs = -torch.einsum("tbk,sbk->ts", targets, logarithms) / photos
-    others = ~torch.eye(len(targets), crops, dtype=torch.bool, device=pairs.device)  # a crop is not told what it is itself
+    others = ~torch.eye(len(targets), crops, dtype=torch.bool, device=pairs.device)  # a crop is never its own target
     return pairs[others].mean()
 
 
 def sinkhorn(outputs: Tensor, temperature: float, iterations: int = SINKHORN_ITERATIONS) -> Tensor:
-    """Return distributions ``(N, K)``, near the outputs, that together use all prototypes alike.
+    """Return distributions ``(N, K)``, close to the outputs, that together use all prototypes equally.
 
     Args:
-        outputs: ``(N, K)`` of the teacher, for all crops and photos of a step.
-        iterations: after each the rows sum to 1; the columns' sums approach ``N / K``.
+        outputs: ``(N, K)``, the teacher's outputs for all crops and photos of a step.
+        iterations: number of iterations; after each, rows sum to 1, and column sums approach ``N / K``.
 
     >>> sinkhorn(torch.tensor([[1.0, 0.0], [1.0, 0.0]]), 0.1).tolist()  # both said the same, and cannot be told apart
     [[0.5, 0.5], [0.5, 0.5]]
     """
-    logarithms = outputs.float() / temperature  # the products themselves would leave the range of their type
+    logarithms = outputs.float() / temperature  # in log space, since the products would leave the range of their type
     for _ in range(iterations):
         logarithms = logarithms.log_softmax(0)
         logarithms = logarithms.log_softmax(1)
@@ -60,10 +60,10 @@ def sinkhorn(outputs: Tensor, temperature: float, iterations: int = SINKHORN_ITE
 
 
 class Targets(nn.Module):
-    """What the student is to say: the teacher's outputs, centred and sharpened.
+    """Targets of the student: the teacher's outputs, centred and sharpened.
 
     Attributes:
-        centre: ``(K,)``, running mean of the outputs; 0 with Sinkhorn's iterations, which need none.
+        centre: ``(K,)``, running mean of the outputs; 0 with Sinkhorn iterations, which need none.
     """
 
     centre: Tensor
@@ -74,18 +74,18 @@ class Targets(nn.Module):
         self.register_buffer("centre", torch.zeros(prototypes))
 
     def probabilities(self, outputs: Tensor, temperature: float) -> Tensor:
-        """Return the distributions ``(..., K)`` of outputs ``(..., K)``, each by itself."""
+        """Return the distributions ``(..., K)`` of outputs ``(..., K)``, each computed independently."""
         return ((outputs.float() - self.centre) / temperature).softmax(-1)
 
     @torch.no_grad()
     def forward(self, outputs: Tensor, temperature: float, gather: Callable[[Tensor], Tensor], rank: int = 0) -> Tensor:
-        """Return the targets ``(T, B, K)`` of a step, and move the centre.
+        """Return the targets ``(T, B, K)`` of a step, and update the centre.
 
         Args:
-            outputs: ``(T, B, K)`` of the teacher, in this process.
+            outputs: ``(T, B, K)``, the teacher's outputs in this process.
             temperature: the teacher's.
-            gather: takes ``(N, K)`` and returns those of all processes, ``(N * processes, K)``, in their order.
-            rank: number of this process.
+            gather: takes rows ``(N, K)`` and returns those of all processes, ``(N * processes, K)``, in order of rank.
+            rank: rank of this process.
         """
         rows = outputs.float().flatten(0, 1)
         everywhere = gather(rows)

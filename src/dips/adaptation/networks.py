@@ -1,6 +1,6 @@
-"""Student and teacher: two copies of the last blocks of one transformer, each with a head, on the frozen blocks below.
+"""Student and teacher: two copies of the last blocks of one transformer, each with a head, on top of shared frozen blocks.
 
-In: crops ``(N, 3, H, W)`` in [0, 1]. Out: the head's outputs ``(N, K)``. What is frozen sees each crop once, for both.
+In: crops ``(N, 3, H, W)`` in [0, 1]. Out: the head's outputs ``(N, K)``. The frozen blocks see each crop once, for both.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ HIDDEN, BOTTLENECK = 512, 128
 _INIT_STD = 0.02  # DINO's
 
 Entry = tuple[Tensor, list[Mapping[str, Any]]]
-"""Tokens ``(N, T, C)`` that enter the first block that learns, and what else each of these blocks is given."""
+"""Tokens ``(N, T, C)`` that enter the first trainable block, and the other arguments of each trainable block."""
 
 
 class Head(nn.Module):
-    """Three linear layers, and the cosine with each prototype (Caron et al., 3.1 and appendix; no batch norm with a ViT).
+    """Three linear layers, then the cosine with each prototype (Caron et al., 3.1 and appendix; no batch norm with a ViT).
 
-    DINO normalises the prototypes' weights and, for its larger networks, fixes their lengths at 1: then an output is a cosine.
+    DINO normalises the prototypes' weights and, for its larger networks, fixes their length at 1, so that outputs are cosines.
     """
 
     def __init__(self, width: int, prototypes: int, *, hidden: int = HIDDEN, bottleneck: int = BOTTLENECK) -> None:
@@ -51,7 +51,7 @@ class Head(nn.Module):
 
 
 class Learning(nn.Module):
-    """The part that learns: the last blocks with the final norm, and a head."""
+    """The trainable part: the last blocks with the final norm, and a head."""
 
     def __init__(self, blocks: Sequence[nn.Module], norm: nn.Module, head: Head) -> None:
         super().__init__()
@@ -65,12 +65,12 @@ class Learning(nn.Module):
         return cast(Tensor, self.norm(tokens)[:, 0])
 
     def body_parameters(self) -> list[nn.Parameter]:
-        """Return those of blocks and norm."""
+        """Return the parameters of the blocks and the norm."""
         return [*self.blocks.parameters(), *self.norm.parameters()]
 
 
 class _Passing(nn.Module):
-    """Stands where a block was that learns now: notes what else it is given, and lets the tokens pass."""
+    """Replaces a trainable block in the frozen part: records its other arguments and passes the tokens through."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,10 +84,10 @@ class _Passing(nn.Module):
 class Twins(nn.Module):
     """Student and teacher.
 
-    The transformer that they are made of is taken apart, and put together again by :meth:`adapted`.
+    The transformer that they are made from is taken apart; :meth:`adapted` reassembles it.
 
     Attributes:
-        student, teacher: equal at first; nothing but :func:`follow` changes the teacher.
+        student, teacher: equal at first; only :func:`follow` changes the teacher.
         patch: side of a patch in pixels.
     """
 
@@ -95,7 +95,7 @@ class Twins(nn.Module):
         """Take ``vit`` apart.
 
         Args:
-            blocks: how many learn, counted from the last; all, if there are fewer.
+            blocks: number of blocks that learn, counted from the last; all if there are fewer.
         """
         super().__init__()
         vit.requires_grad_(False)
@@ -111,14 +111,14 @@ class Twins(nn.Module):
 
     @torch.no_grad()
     def enter(self, crops: Tensor) -> Entry:
-        """Return what enters the blocks that learn, of crops ``(N, 3, H, W)`` in [0, 1]; both sides multiples of a patch."""
+        """Return the input of the trainable blocks for crops ``(N, 3, H, W)`` in [0, 1]; H and W are multiples of ``patch``."""
         tokens = self.below.tokens(crops)
         return tokens, [cast(_Passing, block).options for block in self.below.blocks[self._first :]]
 
     def adapted(self) -> dict[str, Tensor]:
-        """Return the whole transformer with the teacher's blocks, as timm names its tensors, on the CPU.
+        """Return the tensors of the whole transformer with the teacher's blocks, under timm's names and on the CPU.
 
-        The teacher is what is kept: it is the better of the two all along (Caron et al., 5.2).
+        The teacher is kept because it outperforms the student throughout training (Caron et al., 5.2).
         """
         net = copy.copy(cast(Any, self.below.net))
         net._modules = dict(net._modules)
@@ -130,6 +130,6 @@ class Twins(nn.Module):
 
 @torch.no_grad()
 def follow(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
-    """Move every weight of the teacher: ``momentum`` times itself plus the rest of the student's."""
+    """Update each weight of the teacher to ``momentum`` times itself plus ``1 - momentum`` times the student's."""
     for own, other in zip(teacher.parameters(), student.parameters(), strict=True):
         own.mul_(momentum).add_(other, alpha=1 - momentum)

@@ -1,6 +1,6 @@
-"""Photos, small and in memory, for as many passes as there will be.
+"""Photos, downscaled and held in memory for any number of passes.
 
-In: photos that were found, on disks and behind URLs. Out: :class:`PhotoSet`. What cannot be read is left out, and told.
+In: a source of photos, on disk or behind URLs. Out: :class:`PhotoSet`. Unreadable photos are skipped and reported.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ __all__ = ["PhotoSet", "read_photos"]
 
 _THREADS = 4
 _QUALITY = 95
-_LEAST = 2  # photos: of a single one there is nothing that it could be told from
+_LEAST = 2  # photos: a single one has nothing to be distinguished from
 
 
 @dataclass(frozen=True)
 class PhotoSet:
-    """Photos in memory, as JPEG of some 30 kB each.
+    """Photos in memory, as JPEGs of some 30 kB each.
 
     Attributes:
-        encoded: the photos.
+        encoded: the encoded photos.
         fingerprint: SHA-256 over the sorted hashes of their files.
-        problems: photos that were left out, and what else was found beside them.
-        skipped: how many could not be read.
+        problems: photos that were skipped, and other problems of the source.
+        skipped: number of photos that could not be read.
     """
 
     encoded: tuple[bytes, ...] = field(repr=False)
@@ -58,15 +58,15 @@ class PhotoSet:
 
 
 def read_photos(source: Source, *, side: int, limit: int) -> PhotoSet:
-    """Read photos, and make them small.
+    """Read photos and downscale them.
 
     Args:
-        source: where they are.
-        side: the longer side of a photo in memory, at most, in pixels.
-        limit: number of photos, at most, evenly spread over all; 0 = all.
+        source: where the photos are.
+        side: maximum length of a photo's longer side in memory, in pixels.
+        limit: maximum number of photos, evenly spread over the source; 0 means all.
 
     Raises:
-        DataError: fewer than two can be read.
+        DataError: fewer than two photos can be read.
     """
     items = source.spread(limit or source.count)
     fetch = Fetcher()

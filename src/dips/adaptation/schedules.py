@@ -1,7 +1,7 @@
-"""What changes from step to step: rates, weight decay, the teacher's momentum and temperature (Caron et al., appendix).
+"""What changes from step to step: learning rates, weight decay, teacher momentum and temperature (Caron et al., appendix).
 
-In: settings and the number of steps. Out: the numbers of a step, from nothing but its place, so that a resumed run goes on with
-the same.
+In: settings and the number of steps. Out: the values for a step, which depend only on its index, so that a resumed run
+continues with the same ones.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dips.config import AdaptConfig
 
 __all__ = ["Moment", "Schedule", "cosine", "linear"]
 
-_WARM_UP_FRACTION = 0.1  # of the steps in which something learns
-_LAST_RATE = 0.01  # rates end at this fraction of their maximum, as a last step at 0 would be none
+_WARM_UP_FRACTION = 0.1  # of the steps in which a part of the network learns
+_LAST_RATE = 0.01  # rates end at this fraction of their maximum, since a last step at 0 would do nothing
 _TEMPERATURE_FRACTION = 0.3  # DINO: 30 of 100 epochs
 
 
@@ -39,22 +39,22 @@ def linear(start: float, end: float, step: int, steps: int) -> float:
 
 
 def _progress(step: int, steps: int) -> float:
-    """Return how far ``step`` is on the way to the last of ``steps``, in [0, 1]; a single step is the end."""
+    """Return the fraction of the way to the last of ``steps`` at ``step``, in [0, 1]; 1 if there is a single step."""
     return min(1.0, step / (steps - 1)) if steps > 1 else 1.0
 
 
 @dataclass(frozen=True)
 class Moment:
-    """The numbers of one step.
+    """The values for one step.
 
     Attributes:
-        lr: rate of the blocks; 0 while the head learns alone.
-        head_lr: rate of the head.
-        weight_decay: of all weights but biases and other vectors.
-        momentum: how much the teacher keeps of itself.
+        lr: learning rate of the blocks; 0 while only the head learns.
+        head_lr: learning rate of the head.
+        weight_decay: for all weights except biases and other vectors.
+        momentum: fraction of its own weights that the teacher keeps.
         temperature: the teacher's.
-        body_learns: the blocks learn.
-        prototypes_learn: the head's last layer does; DINO holds it still in the first epoch.
+        body_learns: whether the blocks learn.
+        prototypes_learn: whether the head's last layer learns; DINO freezes it in the first epoch.
     """
 
     lr: float
@@ -68,7 +68,7 @@ class Moment:
 
 @dataclass(frozen=True)
 class Schedule:
-    """The numbers of all steps of a run.
+    """The values for all steps of a run.
 
     >>> Schedule(AdaptConfig(), 100).at(99).momentum
     1.0
@@ -79,11 +79,11 @@ class Schedule:
 
     @property
     def head_steps(self) -> int:
-        """Number of steps, the first ones, in which the head learns alone."""
+        """Number of initial steps in which only the head learns."""
         return int(self.config.head_first * self.steps)
 
     def at(self, step: int) -> Moment:
-        """Return the numbers of ``step``, counted from 0."""
+        """Return the values for ``step``, counted from 0."""
         config, steps, alone = self.config, self.steps, self.head_steps
         return Moment(
             lr=_rate(config.lr, step - alone, steps - alone) if step >= alone else 0.0,
@@ -102,7 +102,7 @@ class Schedule:
 
 
 def _rate(highest: float, step: int, steps: int) -> float:
-    """Return the rate at ``step`` of ``steps``: a short linear rise, then half a cosine."""
+    """Return the learning rate at ``step`` of ``steps``: a short linear warm-up, then half a cosine."""
     warm = int(_WARM_UP_FRACTION * steps)
     if step < warm:
         return highest * (step + 1) / (warm + 1)

@@ -1,8 +1,7 @@
-"""ADL (Choe & Shim, CVPR 2019, section 3): dropout of what the features themselves attend to.
+"""ADL (Choe & Shim, CVPR 2019, section 3): dropout of the positions that the features themselves attend to.
 
-In: training crops. Out: a classifier whose last stages sometimes lost their most active positions in training, and were
-sometimes strengthened there.
-There are no new parameters, and the fitted network is a plain classifier.
+In: training crops. Out: a classifier. During training, the most active positions of its last stages were sometimes dropped,
+and sometimes emphasised. There are no new parameters, and the fitted network is a plain classifier.
 """
 
 from __future__ import annotations
@@ -20,19 +19,19 @@ from dips.models.classifier import Classifier
 __all__ = ["Adl", "attention", "drop_mask", "importance"]
 
 DROP_RATE = 0.75
-"""How often features are dropped rather than weighted: the paper's (section 4)."""
+"""How often features are dropped rather than weighted, as in the paper (section 4)."""
 
 GAMMA = 0.8
-"""Fraction of the largest attention above which they are dropped: the paper's for VGG."""
+"""Fraction of the largest attention above which they are dropped: the paper's value for VGG."""
 
 STAGES = 3
-"""Last stages whose outputs the layer sits on, as in the paper's VGG (pool3, pool4, conv5-3)."""
+"""Number of last stages whose outputs the layer is applied to, as in the paper's VGG (pool3, pool4, conv5-3)."""
 
 
 def attention(features: Tensor) -> Tensor:
-    """Return the self-attention ``(B, 1, h, w)``, not negative, of features ``(B, F, h, w)``: their mean over channels.
+    """Return the non-negative self-attention ``(B, 1, h, w)`` of features ``(B, F, h, w)``: their mean over channels.
 
-    The paper's features are rectified. Those of linear bottlenecks are not, so that what is negative counts as 0.
+    The paper's features are rectified. Those of linear bottlenecks are not, so negative values count as 0.
 
     >>> attention(torch.tensor([3.0, 1.0, -5.0, -5.0]).reshape(1, 4, 1, 1)).item()
     1.0
@@ -41,7 +40,7 @@ def attention(features: Tensor) -> Tensor:
 
 
 def drop_mask(attended: Tensor, gamma: float) -> Tensor:
-    """Return the drop mask ``(B, 1, h, w)``: 0 where attention of that shape exceeds ``gamma`` times its maximum, else 1.
+    """Return the drop mask of attention ``(B, 1, h, w)``, in its shape: 0 where it exceeds ``gamma`` times its maximum, else 1.
 
     >>> drop_mask(torch.tensor([[[[1.0, 4.0, 5.0]]]]), 0.8).tolist()
     [[[[1.0, 1.0, 0.0]]]]
@@ -50,7 +49,7 @@ def drop_mask(attended: Tensor, gamma: float) -> Tensor:
 
 
 def importance(attended: Tensor) -> Tensor:
-    """Return the importance map ``(B, 1, h, w)`` in [0.5, 1], the sigmoid of attention that is not negative.
+    """Return the importance map ``(B, 1, h, w)`` in [0.5, 1], the sigmoid of non-negative attention.
 
     >>> importance(torch.zeros(1, 1, 1, 2)).tolist()
     [[[[0.5, 0.5]]]]
@@ -77,7 +76,7 @@ class Adl(CnnMethod):
             return features * (drop_mask(attended, GAMMA) if drop else importance(attended))
 
         backbone = cast(Classifier, self.net).body
-        with ExitStack() as hooks:  # they live as long as the forward pass: the network is unchanged after it
+        with ExitStack() as hooks:  # they exist only during the forward pass: the network is unchanged afterwards
             for module, _ in stages(backbone)[-STAGES:]:
                 hooks.enter_context(module.register_forward_hook(layer))
             return super().loss(images, labels, generator)

@@ -1,4 +1,4 @@
-"""How methods on torch answer: the part of :class:`~dips.baselines.method.ScoreMapMethod` that has nothing to do with learning.
+"""How PyTorch methods answer: the part of :class:`~dips.baselines.method.ScoreMapMethod` that is unrelated to learning.
 
 In: :class:`~dips.types.PhotoBatch`. Out: :class:`~dips.types.Answer`. The method itself sees tensors.
 """
@@ -23,16 +23,16 @@ class TorchAnswerer(Answerer):
     """Answers with the tensors of :meth:`maps` and :meth:`probabilities`.
 
     Attributes:
-        name: what a user types.
-        title: what tables call it.
-        side: side in pixels of the squares that it is given.
+        name: the name that users type.
+        title: the name in tables.
+        side: side in pixels of its square inputs.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     side: int = 224
     _device = torch.device("cpu")
-    _background: int | None = None  # label of the class without object, which is never looked for
+    _background: int | None = None  # label of the background class, which is never localized
 
     @abstractmethod
     def maps(self, images: Tensor, labels: Tensor) -> Tensor:
@@ -40,25 +40,24 @@ class TorchAnswerer(Answerer):
 
         Args:
             images: ``(B, 3, side, side)`` in [0, 1], RGB, on the study's device.
-            labels: ``(B,)`` classes whose object is looked for (GT-known: the true ones); class-agnostic methods ignore them.
+            labels: ``(B,)`` classes to localize (GT-known: the true ones); class-agnostic methods ignore them.
 
         Returns:
             ``(B, h, w)`` in [0, 1], of any size; they are resized bilinearly to the protocol's frame.
         """
 
     def probabilities(self, images: Tensor) -> Tensor | None:
-        """Return class probabilities ``(B, C)`` of photos ``(B, 3, side, side)``; None where the method names no class."""
+        """Return class probabilities ``(B, C)`` of photos ``(B, 3, side, side)``; None if the method predicts no class."""
         return None
 
     @property
     @abstractmethod
     def parameters(self) -> int:
-        """Number of parameters that an answer needs."""
+        """Number of parameters needed for an answer."""
 
-    @torch.no_grad()  # class activations may ask for gradients themselves
+    @torch.no_grad()  # class activations may re-enable gradients themselves
     def answer(self, batch: PhotoBatch) -> Answer:
-        """Answer a batch: the map of the labelled class (GT-known), or of the class that the method itself names where no
-        label is known."""
+        """Answer a batch with maps of the labelled classes (GT-known), or of the predicted ones for photos without a label."""
         images = _images(batch, self._device)
         predicted = self.probabilities(images.all)
         classes = np.zeros((len(batch), 0), np.float32) if predicted is None else predicted.float().cpu().numpy()
@@ -70,13 +69,13 @@ class TorchAnswerer(Answerer):
         return Answer(maps.float().cpu().numpy(), classes)
 
     def _own_class(self, probabilities: FloatArray) -> int:
-        """Return the likeliest class with an object, of ``(C,)`` probabilities; 0 where no class is named."""
+        """Return the likeliest class except background, given probabilities ``(C,)``; 0 if no class is predicted."""
         ranked = np.argsort(-probabilities, kind="stable").tolist()
         return next((label for label in ranked if label != self._background), 0)
 
 
 class _Images(NamedTuple):
-    """The photos of a batch ``(B, 3, S, S)`` in [0, 1], and those that a map is needed of."""
+    """The photos of a batch ``(B, 3, S, S)`` in [0, 1], and those that need a map."""
 
     all: Tensor
     localized: Tensor
@@ -86,7 +85,7 @@ _IMAGES: WeakKeyDictionary[PhotoBatch, dict[torch.device, _Images]] = WeakKeyDic
 
 
 def _images(batch: PhotoBatch, device: torch.device) -> _Images:
-    """Return a batch's tensors, the very same ones to all methods: by them a shared transformer knows a batch again."""
+    """Return a batch's tensors, the same objects for all methods, so that a shared transformer recognises a batch."""
     known = _IMAGES.setdefault(batch, {})
     if device not in known:
         images = to_tensor(batch.squares, device)

@@ -1,7 +1,7 @@
-"""BAS (Wu et al., CVPR 2022): the foreground is what the background can be suppressed without.
+"""BAS (Wu et al., CVPR 2022): the foreground is what suppresses a class's activation when it is taken away.
 
-In: photos and labels. Out: a classifier, and a foreground map per class from an inner stage of it. A map is good if the class
-scores little on the features outside of it, and if it is small.
+In: photos and labels. Out: a classifier, and a foreground map per class from one of its inner stages. A map is good if the
+class scores low on the features outside it, and if it is small.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from dips.models.classifier import Classifier
 
 __all__ = ["Bas", "Foreground", "suppression"]
 
-# Both from the authors' code for CUB with a ResNet50; VGG16 takes 0.7 and 0, MobileNet 1.5 and 0.5.
+# Both from the authors' code for CUB with a ResNet50; it has 0.7 and 0 for VGG16, 1.5 and 0.5 for MobileNet.
 AREA = 1.2
-"""Weight of the mean of the photo's map."""
+"""Weight of the mean of a photo's map."""
 
 GUIDANCE = 0.5
 """Weight of the cross-entropy of the features inside the map."""
 
 
 def suppression(background: Tensor, whole: Tensor) -> Tensor:
-    """Return how much of a class's score is left outside of the map, ``(B,)`` in [0, 1).
+    """Return the fraction of a class's score that is left outside the map, ``(B,)`` in [0, 1).
 
-    The authors' scores are rectified, so what is negative counts as 0. Where the background scores at least as much as all
-    of the photo there is nothing to suppress, and nothing is learnt.
+    The authors' scores are rectified, so negative ones count as 0. If the background scores at least as high as the whole
+    photo, there is nothing to suppress, and nothing is learned.
 
     Args:
-        background: ``(B,)``, the class's score of the features outside of the map.
-        whole: ``(B,)``, that of all features; it gets no gradient.
+        background: ``(B,)``, the class's score on the features outside the map.
+        whole: ``(B,)``, the class's score on all features; it gets no gradient.
 
     >>> suppression(torch.tensor([1.0, 3.0, -1.0]), torch.tensor([2.0, 2.0, -1.0])).tolist()
     [0.5, 0.0, 0.0]
@@ -47,15 +47,15 @@ def suppression(background: Tensor, whole: Tensor) -> Tensor:
 
 
 class Foreground(Classifier):
-    """A classifier with a convolution that makes a foreground map per class from the last stage but one."""
+    """A classifier with a convolution that computes a foreground map per class from the second-to-last stage."""
 
     def __init__(self, arch: str, classes: int, *, stride: int = 32) -> None:
-        """Make a classifier and a convolution with random weights; see :class:`~dips.models.classifier.Classifier`."""
+        """Create a classifier and a convolution with random weights; see :class:`~dips.models.classifier.Classifier`."""
         super().__init__(arch, classes, stride=stride)
         self.foreground = nn.Conv2d(stages(self.body)[-2][1], classes, 3, padding=1)
 
     def both(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return what a pass over images ``(B, 3, H, W)`` in [0, 1] gives.
+        """Return the results of one pass over images ``(B, 3, H, W)`` in [0, 1].
 
         Returns:
             The feature map ``(B, F, h, w)``, the output of the inner stage ``(B, K, h', w')`` and the foreground maps of all
@@ -67,13 +67,13 @@ class Foreground(Classifier):
         return features, inner[0], self.foreground(inner[0]).sigmoid()
 
     def scores_of(self, inner: Tensor, images: Tensor) -> Tensor:
-        """Return the logits ``(B, C)`` of given outputs ``(B, K, h', w')`` of the inner stage, by copies of the layers behind.
+        """Return the logits ``(B, C)`` of given outputs ``(B, K, h', w')`` of the inner stage, by copies of the later layers.
 
-        The copies are frozen: neither do their weights get a gradient, nor does batch norm remember what it saw.
+        The copies are frozen: their weights get no gradient, and batch norm does not update its statistics.
 
         Args:
-            inner: takes the place of the stage's own output.
-            images: ``(B, 3, H, W)``, any; the layers in front of the stage run, in vain, on the first.
+            inner: replaces the stage's own output.
+            images: ``(B, 3, H, W)``, arbitrary; the layers before the stage run on the first one, and the result is discarded.
         """
         frozen = {name: parameter.detach() for name, parameter in self.named_parameters()}
         frozen |= {name: buffer.clone() for name, buffer in self.named_buffers()}
@@ -83,15 +83,15 @@ class Foreground(Classifier):
 
     @property
     def _stage(self) -> nn.Module:
-        """The inner stage: in the authors' ResNet, too, it is the last but one."""
+        """The inner stage: the second-to-last, as in the authors' ResNet."""
         return stages(self.body)[-2][0]
 
 
 class Bas(CnnMethod):
     """Background activation suppression.
 
-    The authors' class scores come from three convolutions with 1024 channels, rectified at each position; here it is the
-    linear layer of all methods on this network. The map is the authors' of CUB: the mean over the classes, whichever is sought.
+    The authors' class scores come from three convolutions with 1024 channels, rectified at each position; here they come from
+    the same linear layer as in all CNN-based methods. The map is the authors' for CUB: the mean over all classes.
     """
 
     name = "bas"
@@ -100,7 +100,7 @@ class Bas(CnnMethod):
     caveat = "one linear layer scores the classes, not three convolutions; its map is the mean over classes, as for CUB"
 
     def make(self, study: Study) -> nn.Module:
-        """Return the study's CNN with a random convolution, which learns at the backbone's rate."""
+        """Return the study's CNN with a randomly initialised convolution, which learns at the backbone's rate."""
         return build_classifier(study, len(study.classes), Foreground)
 
     def losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
@@ -124,11 +124,11 @@ class Bas(CnnMethod):
         }
 
     def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the weighted sum of the parts for crops ``(B, 3, H, W)`` in [0, 1]; nothing is drawn."""
+        """Return the weighted sum of the parts for crops ``(B, 3, H, W)`` in [0, 1]; ``generator`` is unused."""
         parts = self.losses(images, labels)
         return parts["class"] + parts["suppression"] + AREA * parts["area"] + GUIDANCE * parts["guidance"]
 
     def activations(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean foreground map ``(B, h, w)`` in [0, 1] over all classes but that without object."""
+        """Return the mean foreground map ``(B, h, w)`` in [0, 1] over all classes except the background class."""
         _, _, maps = cast(Foreground, self.net).both(images)
         return maps[:, [label for label in range(maps.shape[1]) if label != self._background]].mean(1)

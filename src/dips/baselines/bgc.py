@@ -1,8 +1,8 @@
-"""BGC (Kim et al., CVPR 2022): bridges the gap between what a classifier needs of a feature map and what a localizer does.
+"""BGC (Kim et al., CVPR 2022): bridges the gap between what a classifier and what a localizer needs from a feature map.
 
 In: training crops. Out: a plain classifier, whose class activations are the maps. An activation is the length of a feature
-times the length of the class's weights times their cosine: what is active is turned towards the class, what is not away from
-it; lengths follow the cosines; and features must stay as they are where the most active ones of an earlier stage are erased.
+times the length of the class's weights times their cosine: active features are turned towards the class, inactive ones away
+from it; lengths follow the cosines; and features must stay the same if the most active ones of an earlier stage are erased.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ __all__ = ["Bgc", "cosines", "erase", "length_gap", "similarity_gap"]
 
 # All from the authors' settings for CUB with a ResNet50, whose map has 28x28 positions; here it has 14x14.
 OBJECT, GROUND = 0.4, 0.2
-"""Normalised length of a feature above which it is taken for the object, and below which for the background."""
+"""Normalised length of a feature above which it counts as object, and below which as background."""
 
 SIMILARITY, LENGTH, DROP = 0.5, 0.05, 2.0
-"""Weights of the three losses beside the cross-entropy."""
+"""Weights of the three losses besides the cross-entropy."""
 
 ERASE_ABOVE, ERASE_PROBABILITY = 0.8, 0.25
-"""Fraction of the largest activity above which a position may be erased, and how often it is."""
+"""Fraction of the largest activity above which a position may be erased, and the probability that it is."""
 
 WARM = 2 / 7
 """Fraction of the training without the losses on cosines and lengths: 20 of 70 epochs."""
 
 
 def cosines(features: Tensor, weights: Tensor) -> Tensor:
-    """Return the cosines ``(B, C, h, w)`` of features ``(B, F, h, w)`` and the classes' weights ``(C, F)``.
+    """Return the cosines ``(B, C, h, w)`` between features ``(B, F, h, w)`` and the classes' weights ``(C, F)``.
 
     >>> round(cosines(torch.tensor([3.0, 4.0]).reshape(1, 2, 1, 1), torch.tensor([[2.0, 0.0]])).item(), 4)
     0.6
@@ -46,7 +46,7 @@ def cosines(features: Tensor, weights: Tensor) -> Tensor:
 
 
 def similarity_gap(similarity: Tensor, lengths: Tensor) -> Tensor:
-    """Return the mean cosine of the background less that of the object, a scalar in [-2, 2]; a part without positions counts 0.
+    """Return the mean cosine of the background minus the object's, a scalar in [-2, 2]; a part without positions counts as 0.
 
     Args:
         similarity: ``(B, h, w)``, cosines with the photo's class.
@@ -56,24 +56,24 @@ def similarity_gap(similarity: Tensor, lengths: Tensor) -> Tensor:
 
 
 def length_gap(lengths: Tensor, similarity: Tensor) -> Tensor:
-    """Return the mean length where no class is found less that where one is, a scalar in [-1, 1].
+    """Return the mean length where no class is found minus that where one is, a scalar in [-1, 1].
 
     Args:
         lengths: ``(B, h, w)`` in [0, 1].
-        similarity: ``(B, h, w)``, the largest cosine with any class (that is how the authors train CUB; for ImageNet it is that
-            of the photo's class). Above 0 a class is found, below none.
+        similarity: ``(B, h, w)``, the largest cosine with any class (as the authors train on CUB; for ImageNet it is that of
+            the photo's class). Above 0 a class is found, below 0 none.
     """
     return (_mean_where(lengths, similarity < 0) - _mean_where(lengths, similarity > 0)).mean()
 
 
 def erase(features: Tensor, threshold: float, probability: float, generator: torch.Generator) -> Tensor:
-    """Return features ``(B, F, h, w)`` of which active positions are set to 0.
+    """Return features ``(B, F, h, w)`` in which some active positions are set to 0.
 
     Args:
-        features: ``(B, F, h, w)``; they are not changed.
+        features: ``(B, F, h, w)``; they are not modified.
         threshold: fraction of the largest activity, :func:`~dips.baselines.adl.attention`, above which a position is active.
-        probability: that an active position is erased, drawn for each.
-        generator: CPU generator that they are drawn with.
+        probability: probability that an active position is erased, drawn for each.
+        generator: CPU generator for these draws.
     """
     activity = attention(features)
     drawn = torch.rand(activity.shape, generator=generator).to(features.device) < probability
@@ -83,9 +83,9 @@ def erase(features: Tensor, threshold: float, probability: float, generator: tor
 class Bgc(CnnMethod):
     """A classifier whose features agree in direction and length.
 
-    Features are erased behind the last stage but one, in the authors' ResNet inside the last one. The layers behind see the
-    whole and the erased features as one batch of twice the size, so batch norm takes its statistics of both; the authors' one
-    sees them in turn.
+    Features are erased after the second-to-last stage; in the authors' ResNet, inside the last one. Later layers see the whole
+    and the erased features as one batch of twice the size, so batch norm computes its statistics over both; the authors' batch
+    norm sees them in turn.
     """
 
     name = "bgc"
@@ -99,7 +99,7 @@ class Bgc(CnnMethod):
         Args:
             images: ``(B, 3, H, W)`` crops in [0, 1].
             labels: ``(B,)`` classes.
-            generator: CPU generator of what is erased.
+            generator: CPU generator for the erasing.
         """
 
         def twice(module: nn.Module, inputs: object, features: Tensor) -> Tensor:
@@ -119,7 +119,7 @@ class Bgc(CnnMethod):
         }
 
     def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the weighted sum of the parts for crops ``(B, 3, H, W)`` in [0, 1], of the first two while it warms up."""
+        """Return the weighted sum of the parts for crops ``(B, 3, H, W)`` in [0, 1]; only of the first two during warm-up."""
         parts = self.losses(images, labels, generator)
         total = parts["class"] + DROP * parts["drop"]
         if self.progress >= WARM:
@@ -128,5 +128,5 @@ class Bgc(CnnMethod):
 
 
 def _mean_where(values: Tensor, where: Tensor) -> Tensor:
-    """Return means ``(B,)`` of values ``(B, h, w)`` over the positions ``(B, h, w) bool``; 0 of none."""
+    """Return means ``(B,)`` of values ``(B, h, w)`` over the positions ``(B, h, w) bool``; 0 if there are none."""
     return (values * where).sum((1, 2)) / where.sum((1, 2)).clamp(min=1)

@@ -1,7 +1,7 @@
-"""C2AM (Xie et al., CVPR 2022): object and background separated by contrast between photos, without any class.
+"""C2AM (Xie et al., CVPR 2022): object and background are separated by contrast between photos, without class labels.
 
 In: photos. Out: one activation per position, which is 1 on one side and 0 on the other. The features of both sides are pooled;
-those of one side are to resemble each other over all photos, and to differ from those of the other side.
+those of one side should resemble each other across all photos, and differ from those of the other side.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from dips.models.classifier import Classifier
 __all__ = ["C2am", "Disentangler", "Sides", "negative_contrast", "object_photos", "pool_sides", "positive_contrast"]
 
 ALPHA = 0.25
-"""How fast a positive pair's weight falls with its rank (the authors' code for CUB takes 0.05 with supervised weights)."""
+"""How fast a positive pair's weight falls with its rank (the authors' code for CUB uses 0.05 with supervised weights)."""
 
 MARGIN = 5e-4
-"""How near a cosine may come to 0 and to 1 in the losses: the authors'."""
+"""How close a cosine may come to 0 and to 1 in the losses: the authors' value."""
 
 
 def pool_sides(features: Tensor, activation: Tensor) -> tuple[Tensor, Tensor]:
@@ -51,9 +51,9 @@ def pool_sides(features: Tensor, activation: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def negative_contrast(active: Tensor, other: Tensor) -> Tensor:
-    """Return ``-log(1 - cosine)``, the mean over all pairs of one side ``(B, F)`` and the other ``(B, F)`` (section 3).
+    """Return ``-log(1 - cosine)``, averaged over all pairs of one side ``(B, F)`` and the other ``(B, F)`` (section 3).
 
-    The pairs are of one photo or of two. A cosine is taken as at least :data:`MARGIN`, at most 1 - :data:`MARGIN`.
+    Pairs may come from one photo or from two. Cosines are clamped to at least :data:`MARGIN` and at most 1 - :data:`MARGIN`.
 
     >>> round(negative_contrast(torch.tensor([[1.0, 0.0]]), torch.tensor([[3.0, 4.0]])).item(), 4)  # a cosine of 0.6
     0.9163
@@ -62,12 +62,12 @@ def negative_contrast(active: Tensor, other: Tensor) -> Tensor:
 
 
 def positive_contrast(features: Tensor, alpha: float) -> Tensor:
-    """Return ``-exp(-alpha rank) log(cosine)``, the mean over all pairs of different photos (section 3); 0 for a single one.
+    """Return ``-exp(-alpha rank) log(cosine)``, averaged over all pairs of different photos (section 3); 0 for a single one.
 
     Args:
         features: ``(B, F)`` of one side.
-        alpha: how fast the weight falls with the rank. A photo's pairs are ranked by cosine, the closest is 0: a pair that
-            has little in common, another kind of object or background, hardly counts.
+        alpha: how fast the weight falls with the rank. A photo's pairs are ranked by cosine, the closest is 0: pairs with
+            little in common, such as another kind of object or background, hardly count.
 
     >>> round(positive_contrast(torch.tensor([[1.0, 0.0], [3.0, 4.0]]), 0.25).item(), 4)  # one pair, with a cosine of 0.6
     0.5108
@@ -81,33 +81,33 @@ def positive_contrast(features: Tensor, alpha: float) -> Tensor:
 
 
 def _cosines(left: Tensor, right: Tensor) -> Tensor:
-    """Return cosines ``(B, B)``, kept away from 0 and 1, where the logarithms end."""
+    """Return cosines ``(B, B)``, kept away from 0 and 1, where the logarithms diverge."""
     return (F.normalize(left, dim=1) @ F.normalize(right, dim=1).T).clamp(MARGIN, 1 - MARGIN)
 
 
 class Sides(nn.Module):
-    """A 3x3 convolution with batch norm on features, and which side is the object.
+    """A 3x3 convolution with batch norm on features, and a record of which side is the object.
 
-    The losses do not know the sides apart. The authors look at the image's border: where most of it is active, the active side
-    is the background. They look once, at a photo of the first epoch; here it is ``border``, the active fraction of the
-    borders of the last training batches as a running mean. Like batch norm's it belongs to the weights of each checkpoint, and
-    no photo that is answered changes it.
+    The losses cannot tell the sides apart. The authors look at the image's border: if most of it is active, the active side is
+    the background. They look once, at a photo of the first epoch; here ``border`` is a running mean of the active fraction of
+    the border over the last training batches. Like batch norm's statistics, it is saved with each checkpoint, and answering
+    photos does not change it.
 
     Attributes:
-        border: in [0, 1], a scalar: the active side is the background where it exceeds 0.5.
+        border: in [0, 1], a scalar: the active side is the background if it exceeds 0.5.
     """
 
     border: Tensor
 
     def __init__(self, width: int) -> None:
-        """Make the convolution for ``width`` features with random weights."""
+        """Create the convolution for ``width`` features with random weights."""
         super().__init__()
         self.head = nn.Sequential(nn.Conv2d(width, 1, 3, padding=1, bias=False), nn.BatchNorm2d(1))
         self.register_buffer("border", torch.tensor(0.5))
 
     @abstractmethod
     def features(self, images: Tensor) -> Tensor:
-        """Return features ``(B, F, h, w)``, not negative, of images ``(B, 3, H, W)`` in [0, 1]."""
+        """Return non-negative features ``(B, F, h, w)`` of images ``(B, 3, H, W)`` in [0, 1]."""
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return the features ``(B, F, h, w)`` and the activation P ``(B, h, w)`` in [0, 1] of images ``(B, 3, H, W)``."""
@@ -118,23 +118,23 @@ class Sides(nn.Module):
         return features, activation
 
     def foreground(self, images: Tensor) -> Tensor:
-        """Return the object's side ``(B, h, w)`` in [0, 1]: P, or 1 - P where P is the background's."""
+        """Return the object side ``(B, h, w)`` in [0, 1]: P, or 1 - P if P is the background side."""
         activation: Tensor = self(images)[1]
         return torch.where(self.border > 0.5, 1 - activation, activation)
 
 
 class Disentangler(Sides):
-    """The same on the last two stages of a CNN without classifier."""
+    """:class:`Sides` on the last two stages of a CNN without its classifier."""
 
     def __init__(self, classifier: Classifier) -> None:
-        """Take the layers of ``classifier``, but for the last."""
+        """Use the layers of ``classifier`` except for the last."""
         super().__init__(cast(Any, classifier.body).num_features + stages(classifier.body)[-2][1])
         self.normalise, self.body = classifier.normalise, classifier.body
 
     def features(self, images: Tensor) -> Tensor:
-        """Return the last feature map and that of the stage before, on the same grid: ``(B, F, h, w)``, not negative.
+        """Return the feature maps of the last two stages on the same grid: ``(B, F, h, w)``, non-negative.
 
-        Negative values are cut off: the paper's ResNet has none, but the stages of other networks may not end in a ReLU, and
+        Negative values are set to 0: the paper's ResNet has none, but the stages of other networks may not end in a ReLU, and
         cosines below 0 would get no gradient from the losses.
         """
         before: list[Tensor] = []
@@ -158,7 +158,7 @@ def active_border(activation: Tensor) -> Tensor:
 
 
 def object_photos(study: Study) -> Photos:
-    """Return the training photos without those of the class without object, if there is one."""
+    """Return the training photos except those of the background class, if there is one."""
     indices = [i for i in range(len(study.train)) if study.train.label(i) != study.background]
     samples = tuple(study.train.samples[i] for i in indices)
     return replace(study.train, samples=samples, digests=tuple(study.train.digests[i] for i in indices))
@@ -167,7 +167,7 @@ def object_photos(study: Study) -> Photos:
 class C2am(ScoreMapMethod):
     """Class-agnostic activation maps (section 3).
 
-    It uses no class, but for one thing: photos of the class without object, if there is one, are left out of the training.
+    It uses no classes, except that photos of the background class, if there is one, are left out of the training.
     """
 
     name = "c2am"
@@ -177,16 +177,16 @@ class C2am(ScoreMapMethod):
 
     @property
     def network(self) -> nn.Module:
-        """The disentangler, with the CNN below it."""
+        """The disentangler, including the CNN below it."""
         return self.net
 
     def build(self, study: Study) -> None:
-        """Make the network: the CNN from ImageNet weights, the disentangler with random ones."""
+        """Create the network: the CNN from ImageNet weights, the disentangler with random ones."""
         net = Disentangler(build_classifier(study, 1, Classifier)).to(study.device)
         self.net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def training(self, study: Study) -> Training:
-        """Return the training on the photos with an object, on the schedule of the methods on the CNN."""
+        """Return the training setup: the photos with an object, and the schedule of the CNN-based methods."""
         new = list(self.net.head.parameters())
         return Training(self.net, self.loss, self.maps, SCHEDULE, new, photos=object_photos(study))
 
@@ -195,11 +195,11 @@ class C2am(ScoreMapMethod):
         return train_cnn(self.training(study), study, side=self.side)
 
     def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the sum of the three contrasts for crops ``(B, 3, H, W)`` in [0, 1]; no label is used and nothing is drawn."""
+        """Return the sum of the three contrasts for crops ``(B, 3, H, W)`` in [0, 1]; the other arguments are unused."""
         active, other = pool_sides(*self.net(images))
         positive = positive_contrast(active, ALPHA) + positive_contrast(other, ALPHA)
         return positive + negative_contrast(active, other)
 
     def maps(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Return the object's side ``(B, h, w)`` in [0, 1], divided by its maximum as the authors do for their boxes."""
+        """Return the object side ``(B, h, w)`` in [0, 1], divided by its maximum, as the authors do for their boxes."""
         return normalise.max_norm(self.net.foreground(images))

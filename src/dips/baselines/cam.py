@@ -1,4 +1,4 @@
-"""CAM (Zhou et al., CVPR 2016): the last layer's weights against the feature map; and other normalisations of the same maps."""
+"""CAM (Zhou et al., CVPR 2016): the last layer's weights applied to the feature map; other normalisations of the same maps."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ class Cam(CnnMethod):
 
 
 class CamFrozen(Cam):
-    """Class activations of a classifier of which only the last layer is fitted: what ImageNet's weights bring alone."""
+    """Class activations of a classifier of which only the last layer is fitted: what ImageNet weights achieve alone."""
 
     name = "cam-frozen"
     title = "CAM, frozen CNN"
 
     def train(self, study: Study) -> Fit:
-        """Fit the last layer, see :func:`~dips.baselines.cnn.fit_last_layer`."""
+        """Fit the last layer; see :func:`~dips.baselines.cnn.fit_last_layer`."""
         fit_last_layer(cast(Classifier, self.net), study.train, self.side, study.device)
         return Fit()
 
 
 class OnCam(ScoreMapMethod):
-    """The base of methods that make other maps from the classifier that :class:`Cam` fitted."""
+    """The base class of methods that compute other maps from the classifier fitted by :class:`Cam`."""
 
     labels = "image"
     needs = ("cam",)
     cam: Cam
 
     def build(self, study: Study) -> None:
-        """Take the classifier that :class:`Cam` fitted."""
+        """Use the classifier fitted by :class:`Cam`."""
         cam = study.fitted("cam")
         assert isinstance(cam, Cam)
         self.cam = cam
@@ -62,7 +62,7 @@ class OnCam(ScoreMapMethod):
 
 
 class CamMax(OnCam):
-    """Class activations divided by their maximum, negative ones cut off."""
+    """Class activations divided by their maximum, with negative ones set to 0."""
 
     name = "cam-max"
     title = "CAM, max"
@@ -94,7 +94,7 @@ class CamIvr(OnCam):
     percentile = 50.0
 
     def train(self, study: Study) -> Fit:
-        """Choose the percentile by MaxBoxAccV2 on validation, the lowest of equal ones; without boxes there it stays at 50."""
+        """Choose the percentile by MaxBoxAccV2 on validation, the lowest of ties; without validation boxes it stays at 50."""
         options = normalise.IVR_PERCENTILES
 
         def maps(images: Tensor, labels: Tensor) -> list[Tensor]:
@@ -114,7 +114,7 @@ class CamIvr(OnCam):
         return {"percentile": torch.tensor(self.percentile)}
 
     def load(self, study: Study, state: Mapping[str, Tensor]) -> None:
-        """Take the percentile that was chosen."""
+        """Load the chosen percentile."""
         self.percentile = float(state["percentile"])
 
     def maps(self, images: Tensor, labels: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
-"""The base of all methods whose score maps are the class activations of a network that they train to classify.
+"""The base class of methods whose score maps are the class activations of a network that they train to classify.
 
-In: photos and labels. Out: a fitted classifier. A subclass makes the network, and says which of its parameters are new and
-how an activation is computed.
+In: photos and labels. Out: a fitted classifier. A subclass creates the network, and defines which of its parameters are new
+and how activations are computed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["ClassifierMethod", "of_class"]
 
 
 def of_class(maps: Tensor, labels: Tensor) -> Tensor:
-    """Return one map per photo, ``(B, h, w)``: of the maps ``(B, C, h, w)`` of all classes those of ``labels`` ``(B,)``.
+    """Return one map per photo, ``(B, h, w)``: from the maps ``(B, C, h, w)`` of all classes, those of ``labels`` ``(B,)``.
 
     >>> of_class(torch.arange(4).reshape(2, 2, 1, 1), torch.tensor([1, 0])).flatten().tolist()
     [1, 2]
@@ -36,8 +36,8 @@ class ClassifierMethod(ScoreMapMethod):
 
     Attributes:
         schedule: how it is trained.
-        net: from images ``(B, 3, H, W)`` in [0, 1] to logits ``(B, C)``.
-        progress: fraction of the training that is done, in [0, 1), for a :meth:`loss` that changes meanwhile.
+        net: maps images ``(B, 3, H, W)`` in [0, 1] to logits ``(B, C)``.
+        progress: completed fraction of the training, in [0, 1), for a :meth:`loss` that changes during training.
     """
 
     labels: ClassVar[Literal["none", "image"]] = "image"
@@ -47,19 +47,19 @@ class ClassifierMethod(ScoreMapMethod):
 
     @property
     def network(self) -> nn.Module:
-        """The classifier with all that the method adds to it."""
+        """The classifier with everything that the method adds to it."""
         return self.net
 
     @abstractmethod
     def new_parameters(self) -> Sequence[nn.Parameter]:
-        """Return the parameters that start at random and learn at the full rate."""
+        """Return the parameters that are randomly initialised and learn at the full rate."""
 
     @abstractmethod
     def activations(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return activations ``(B, h, w)`` of any sign for images ``(B, 3, H, W)`` in [0, 1] and their classes ``(B,)``."""
 
     def training(self) -> Training:
-        """Return the training of the network with :meth:`loss` on the method's schedule."""
+        """Return the training setup of the network, with :meth:`loss` and the method's schedule."""
         return Training(self.net, self.loss, self.maps, self.schedule, self.new_parameters(), on_progress=self.reach)
 
     def train(self, study: Study) -> Fit:
@@ -67,7 +67,7 @@ class ClassifierMethod(ScoreMapMethod):
         return train_network(self.training(), study)
 
     def reach(self, progress: float) -> None:
-        """Note how much of the training is done, see :attr:`progress`."""
+        """Record the completed fraction of the training; see :attr:`progress`."""
         self.progress = progress
 
     def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
@@ -76,12 +76,12 @@ class ClassifierMethod(ScoreMapMethod):
         Args:
             images: ``(B, 3, H, W)`` training crops in [0, 1].
             labels: ``(B,)`` classes.
-            generator: CPU generator of all random numbers that a loss draws.
+            generator: CPU generator for all random draws of a loss.
         """
         return F.cross_entropy(self.net(images), labels)
 
     def maps(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Return min-max normalised activations ``(B, h, w)`` in [0, 1], as the WSOL benchmark does."""
+        """Return min-max normalised activations ``(B, h, w)`` in [0, 1], as in the WSOL benchmark."""
         return normalise.min_max(self.activations(images, labels))
 
     def probabilities(self, images: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Training until validation stops improving, for ``--budget converged``: a rate is searched, kept, and lowered to 0 at the end.
+"""Training until validation stops improving, for ``--budget converged``: find a rate, hold it, and lower it to 0 at the end.
 
 In: a network in training and :class:`~dips.baselines.limits.Limits`. Out: its best checkpoint, and what ended the training.
 """
@@ -18,15 +18,15 @@ from dips.system.console import log
 __all__ = ["Converged", "converge"]
 
 _TRIAL_SHARE = 0.25  # of the seconds, for all trials together
-_END = math.nextafter(1, 0)  # of the training, as a fraction below 1
+_END = math.nextafter(1, 0)  # progress at the end of the training: the largest number below 1
 
 
 class Converged(NamedTuple):
     """How a training ended.
 
     Attributes:
-        rate: that was chosen, as a multiple of the schedule's.
-        limit: what ended it before validation did, in words; empty where nothing did.
+        rate: the chosen rate, as a multiple of the schedule's.
+        limit: description of the limit that ended it before validation did; empty if none did.
     """
 
     rate: float
@@ -34,12 +34,12 @@ class Converged(NamedTuple):
 
 
 def converge(run: Steps, limits: Limits, seconds: float, *, start: bool) -> Converged:
-    """Train until validation stops improving, or a limit is reached; without ground-truth boxes until a limit is.
+    """Train until validation stops improving or a limit is reached; without ground-truth boxes, until a limit is reached.
 
     Args:
-        run: at its beginning; ``best`` is the best checkpoint at the end.
-        seconds: most seconds.
-        start: whether the network as it is now is one of the checkpoints.
+        run: a training that has not started; afterwards, its ``best`` is the best checkpoint.
+        seconds: maximum seconds.
+        start: whether the initial network is one of the checkpoints.
 
     Raises:
         DataError: the loss is no longer finite.
@@ -52,7 +52,7 @@ def converge(run: Steps, limits: Limits, seconds: float, *, start: bool) -> Conv
     searched, waited, limit = run.elapsed, 0, ""
 
     def learn(rates: Iterable[float]) -> bool:
-        """Take a step at each of the rates; return False where the loss is no longer finite, but something was kept before."""
+        """Take a step at each of the rates; return False if the loss is no longer finite but there is a checkpoint."""
         for rate in rates:
             try:
                 run.step(rate, min(run.made / least, _END))
@@ -67,7 +67,7 @@ def converge(run: Steps, limits: Limits, seconds: float, *, start: bool) -> Conv
         waited = 0 if run.check() is not False else waited + 1
         if waited >= limits.patience and run.made >= least:
             break
-        # what is left must hold the last stretch
+        # what is left must suffice for the falling rate
         if (run.made + every) * (1 + limits.decay) > most:
             limit = f"{limits.passes} passes"
         elif searched + (run.elapsed - searched) * (1 + limits.decay) >= seconds:
@@ -84,7 +84,7 @@ def converge(run: Steps, limits: Limits, seconds: float, *, start: bool) -> Conv
 
 
 def _search(run: Steps, limits: Limits, seconds: float) -> float:
-    """Return the rate that validation likes best after a few passes, as a multiple of the schedule's; learn nothing by it."""
+    """Return the rate that is best on validation after a few passes, as a multiple of the schedule's, and reset the network."""
     first = run.checkpoint()
     scores: dict[float, float] = {}
 
@@ -106,7 +106,7 @@ def _search(run: Steps, limits: Limits, seconds: float) -> float:
 
 
 def _trial(run: Steps, first: Checkpoint, rate: float, steps: int, seconds: float) -> float:
-    """Return what a rate brings from the beginning on, within so many steps and seconds; minus infinity where it diverges."""
+    """Return the score of training from ``first`` at a rate, for at most ``steps`` and ``seconds``; -inf if it diverges."""
     run.load(first)
     run.made, until = 0, run.elapsed + seconds
     try:
@@ -121,5 +121,5 @@ def _trial(run: Steps, first: Checkpoint, rate: float, steps: int, seconds: floa
 
 
 def _best(scores: dict[float, float]) -> float:
-    """Return the rate with the highest score, of equal ones that nearest to 1."""
+    """Return the rate with the highest score, of ties the one nearest to 1."""
     return max(scores, key=lambda rate: (scores[rate], -abs(math.log(rate))))

@@ -1,9 +1,9 @@
-"""CREAM (Xu et al., CVPR 2022): an activation map is made anew by clustering a photo's features into object and background.
+"""CREAM (Xu et al., CVPR 2022): recomputes activation maps by clustering a photo's features into object and background.
 
-In: photos and labels. Out: a plain classifier that remembers, for each class, a mean feature of the object and one of the
-background. An answer starts at these two centres and clusters the photo's own features.
+In: photos and labels. Out: a plain classifier that stores, for each class, a mean feature of the object and one of the
+background. An answer clusters the photo's own features, starting from these two centres.
 
-The idea is that of the abstract. The formulas and numbers are inferred: what is public of the authors' code has neither the
+The idea is from the abstract. The formulas and numbers are inferred: the public part of the authors' code has neither the
 training nor the clustering.
 """
 
@@ -23,12 +23,12 @@ from dips.models.classifier import Classifier
 
 __all__ = ["Centred", "Cream", "calibrate", "cluster", "means"]
 
-# None of them could be read: remembered, not checked.
+# None of these values could be looked up: they are from memory, unverified.
 MOMENTUM = 0.8
-"""How much of a centre stays when a photo of its class is seen."""
+"""Fraction of a centre that is kept when a photo of its class is seen."""
 
 THRESHOLD = 0.2
-"""Of the normalised class activations, from which on a position counts as object for the centres."""
+"""Normalised class activation from which on a position counts as object for the centres."""
 
 SHARPNESS = 8.0
 """Factor of the cosines in the exponent of a cluster's likelihood."""
@@ -38,7 +38,7 @@ ROUNDS = 2
 
 
 def means(features: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean features of both sides, ``(B, F)`` each; that of a side without share is 0.
+    """Return the mean features of object and background, ``(B, F)`` each; 0 for a side without any share.
 
     Args:
         features: ``(B, F, h, w)``.
@@ -54,15 +54,15 @@ def means(features: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def cluster(features: Tensor, inside: Tensor, outside: Tensor, rounds: int) -> Tensor:
-    """Return how likely each position is the object's, ``(B, h, w)`` in [0, 1], by EM on a mixture of two.
+    """Return the probability that each position is object, ``(B, h, w)`` in [0, 1], by EM on a mixture of two.
 
-    Everything is brought to length 1, and both clusters have the same prior. A likelihood is the exponential of the cosine with
-    the cluster's centre, times :data:`SHARPNESS`.
+    All vectors are normalised to length 1, and both clusters have the same prior. A likelihood is the exponential of
+    :data:`SHARPNESS` times the cosine with the cluster's centre.
 
     Args:
         features: ``(B, F, h, w)``.
         inside, outside: ``(B, F)``, the centres to start from.
-        rounds: how often positions are assigned, the first time to these centres; centres move in between.
+        rounds: number of assignments, the first of them to these centres; centres are updated in between.
     """
     points = F.normalize(features, dim=1)
     shares = _assign(points, inside, outside)
@@ -72,11 +72,11 @@ def cluster(features: Tensor, inside: Tensor, outside: Tensor, rounds: int) -> T
 
 
 def calibrate(shares: Tensor, region: Tensor) -> Tensor:
-    """Return shares ``(B, h, w)`` in [0, 1], or 1 less them where they are the background's.
+    """Return shares ``(B, h, w)`` in [0, 1], or 1 minus the shares where they belong to the background.
 
     Args:
-        shares: as :func:`cluster` returns them; it may have swapped the sides.
-        region: ``(B, h, w) bool``, where the class is active: the side with the larger mean there is the object's.
+        shares: as returned by :func:`cluster`, which may have swapped the sides.
+        region: ``(B, h, w) bool``, where the class is active: the side with the larger mean there is the object.
 
     >>> calibrate(torch.tensor([[[0.25, 1.0]]]), torch.tensor([[[True, False]]])).tolist()
     [[[0.75, 0.0]]]
@@ -86,7 +86,7 @@ def calibrate(shares: Tensor, region: Tensor) -> Tensor:
 
 
 class Centred(Classifier):
-    """A classifier that remembers centres of its classes' features; they belong to its weights, but nothing is learnt by them.
+    """A classifier that stores centres of its classes' features; they are saved with its weights, but not learned from.
 
     Attributes:
         inside, outside: ``(C, F)``, centres of object and background.
@@ -98,20 +98,19 @@ class Centred(Classifier):
     seen: Tensor
 
     def __init__(self, arch: str, classes: int, *, stride: int = 32) -> None:
-        """Make a classifier without centres; see :class:`~dips.models.classifier.Classifier`."""
+        """Create a classifier without centres; see :class:`~dips.models.classifier.Classifier`."""
         super().__init__(arch, classes, stride=stride)
         self.register_buffer("inside", torch.zeros(classes, self.width))
         self.register_buffer("outside", torch.zeros(classes, self.width))
         self.register_buffer("seen", torch.zeros(classes, dtype=torch.bool))
 
     def region(self, features: Tensor, labels: Tensor) -> Tensor:
-        """Return where the photos' classes are active, ``(B, h, w) bool``, of features ``(B, F, h, w)``; nowhere if they are
-        everywhere alike."""
+        """Return where features ``(B, F, h, w)`` activate their classes, ``(B, h, w) bool``; nowhere if uniformly active."""
         return min_max(torch.einsum("bfhw,bf->bhw", features, self.head.weight[labels])) >= THRESHOLD
 
     @torch.no_grad()
     def remember(self, features: Tensor, labels: Tensor) -> None:
-        """Move the centres of classes ``(B,)`` towards the photos' features ``(B, F, h, w)``, one photo after the other."""
+        """Move the centres of classes ``(B,)`` towards the photos' features ``(B, F, h, w)``, one photo at a time."""
         region = self.region(features, labels)
         found = zip(labels.tolist(), region.any(2).any(1).tolist(), *means(features, region.to(features.dtype)), strict=True)
         for label, active, inside, outside in found:
@@ -122,9 +121,9 @@ class Centred(Classifier):
                 self.seen[label] = True
 
     def reactivate(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Return how likely each position is the object's, ``(B, h, w)`` in [0, 1]; see :func:`cluster`.
+        """Return the probability that each position is object, ``(B, h, w)`` in [0, 1]; see :func:`cluster`.
 
-        A class without centres starts at the means of the photo where it is active and where not.
+        A class without centres starts at the photo's own means where it is active and where it is not.
 
         Args:
             images: ``(B, 3, H, W)`` in [0, 1].
@@ -148,22 +147,22 @@ class Cream(Cam):
     caveat = "centres, clustering and their settings are inferred from the abstract; no public code has them"
 
     def make(self, study: Study) -> nn.Module:
-        """Return the study's CNN, with centres of features that no class has yet."""
+        """Return the study's CNN with room for feature centres, which no class has yet."""
         return build_classifier(study, len(study.classes), Centred)
 
     def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the cross-entropy of crops ``(B, 3, H, W)`` in [0, 1], and move the centres; nothing is drawn."""
+        """Return the cross-entropy of crops ``(B, 3, H, W)`` in [0, 1], and update the centres; ``generator`` is unused."""
         net = cast(Centred, self.net)
         features = net.feature_map(images)
         net.remember(features, labels)
         return F.cross_entropy(class_scores(net, features), labels)
 
     def activations(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Return how likely each position is the object's, ``(B, h, w)`` in [0, 1]."""
+        """Return the probability that each position is object, ``(B, h, w)`` in [0, 1]."""
         return cast(Centred, self.net).reactivate(images, labels)
 
 
 def _assign(points: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
-    """Return how likely positions ``(B, F, h, w)`` of length 1 are of the first of two clusters with centres ``(B, F)``."""
+    """Return the probability that positions ``(B, F, h, w)`` of length 1 belong to ``inside``, of two centres ``(B, F)``."""
     closer = F.normalize(inside, dim=1) - F.normalize(outside, dim=1)
     return (SHARPNESS * torch.einsum("bfhw,bf->bhw", points, closer)).sigmoid()

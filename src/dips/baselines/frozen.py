@@ -1,6 +1,6 @@
-"""The base of all methods that read the frozen transformer, of which nothing learns.
+"""The base class of methods that use the frozen transformer without training it.
 
-In: the study's transformer. Out: its keys or its attention, from which a method makes score maps.
+In: the study's transformer. Out: its keys or its attention, from which a method computes score maps.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ __all__ = ["FrozenMethod", "centred"]
 
 
 class FrozenMethod(ScoreMapMethod):
-    """Makes score maps from the features that the study's transformer has of a photo.
+    """Computes score maps from the features of the study's transformer.
 
     Attributes:
-        transformer: shared with all others, so that one pass per size and batch serves them all.
+        transformer: shared with all other methods, so that one pass per size and batch serves them all.
     """
 
     shares: ClassVar[bool] = True
     transformer: FrozenFeatures
 
     def build(self, study: Study) -> None:
-        """Take the study's transformer."""
+        """Use the study's transformer."""
         self.transformer = study.transformer
 
     @property
@@ -36,11 +36,11 @@ class FrozenMethod(ScoreMapMethod):
 
 
 def centred(keys: Tensor) -> Tensor:
-    """Return keys ``(..., h, w, D)`` less their mean over the patches of each photo.
+    """Return keys ``(..., h, w, D)`` minus their mean over the patches of each photo.
 
     Keys can share a large constant: those of the embedded transformer (a tuned DINOv2) have cosines above 0.6 all over a photo,
-    where no threshold of the papers tells patches apart. Darcet et al. (ICLR 2024, section 3.3) shift the Gram matrix by a bias
-    set by hand for such networks; the mean needs no choice. (MaxBoxAccV2 on 60 training photos of birds20: LOST 69,
+    so that none of the papers' thresholds separates patches. For such networks, Darcet et al. (ICLR 2024, section 3.3) shift
+    the Gram matrix by a hand-set bias; the mean needs no choice. (MaxBoxAccV2 on 60 training photos of birds20: LOST 69,
     TokenCut 61; with unchanged keys, as in the papers, 55 and 32.)
 
     >>> import torch

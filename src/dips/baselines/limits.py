@@ -1,4 +1,4 @@
-"""How long ``--budget converged`` trains a method, at most: the one place of these settings."""
+"""How long ``--budget converged`` trains a method, at most: all of these settings are defined here."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ __all__ = ["Limits"]
 
 @dataclass(frozen=True)
 class Limits:
-    """When a method's training ends, if no budget ends it. Chosen here: none of it is from a paper.
+    """When a method's training ends, if no budget ends it. Chosen by us: none of it is from a paper.
 
-    The rate is constant, as long as validation improves, and then falls to 0 in a straight line from the best checkpoint on
-    (warm-up-stable-decay without the warm-up). Before that a few rates are tried.
+    The learning rate is constant as long as validation improves, and then falls linearly to 0, starting from the best
+    checkpoint (warm-up-stable-decay without the warm-up). Before that, a few rates are tried.
 
     Attributes:
-        passes: most passes over the training photos, those at the falling rate included.
-        minutes: most minutes of a method's own training, the search for a rate and all checks included.
+        passes: maximum number of passes over the training photos, including those at the falling rate.
+        minutes: maximum minutes of a method's own training, including the search for a rate and all checks.
         every: passes between two checks.
-        patience: as many checks without a better one end the constant rate.
-        least: passes before that, whatever the checks say. A loss that changes while a network learns
-            (:class:`~dips.baselines.classifiers.ClassifierMethod`) is at its end after as many.
+        patience: number of checks without improvement that end the constant rate.
+        least: minimum number of passes before that, whatever the checks show. A loss that changes during training
+            (:class:`~dips.baselines.classifiers.ClassifierMethod`) reaches its final form after as many.
         decay: passes at the falling rate, as a fraction of those at the constant one.
-        rates: that are tried, ascending, as multiples of the method's own; where the first or the last is the best, one
-            more behind it.
-        trial: passes with each of them, with the loss as it is at the end. All together take no more than a quarter of the
+        rates: rates to try, ascending, as multiples of the method's own; if the first or the last is the best, one more
+            beyond it is tried.
+        trial: passes per tried rate, with the loss in its final form. All trials together take no more than a quarter of the
             minutes.
 
     >>> Limits(passes=20, minutes=5).words
@@ -42,7 +42,7 @@ class Limits:
     trial: int = 3
 
     def part(self, fraction: float) -> Limits:
-        """Return the limits of a stage of a training that has several; what is tried stays as it is.
+        """Return the limits for one stage of a multi-stage training; the trials stay as they are.
 
         >>> Limits(passes=20, minutes=5).part(0.4).passes
         8
@@ -52,7 +52,7 @@ class Limits:
 
     @property
     def words(self) -> str:
-        """All of it as a part of a sentence, for people."""
+        """Human-readable description of the limits, as part of a sentence."""
         return (
             f"until {self.patience} checks on validation, {self.every} passes apart, bring nothing better, then at a rate that "
             f"falls to 0; at most {self.passes} passes and {self.minutes:g} minutes, one of {len(self.rates)} rates or the one "

@@ -1,6 +1,6 @@
-"""The base of all methods that are compared.
+"""The base class of all compared methods.
 
-In: a :class:`~dips.baselines.study.Study`, from which alone a method learns: photos of the training part with their labels, a
+In: a :class:`~dips.baselines.study.Study`, the only source that a method learns from: training photos with their labels, a
 budget, networks to start from. Out: a method that answers batches of photos with score maps. Each is one class in one file.
 """
 
@@ -23,16 +23,16 @@ __all__ = ["Fit", "ScoreMapMethod"]
 
 @dataclass(frozen=True)
 class Fit:
-    """How a method learned.
+    """How a method was fitted.
 
     Attributes:
-        steps: steps of its optimiser; 0 where nothing was learned.
+        steps: number of optimiser steps; 0 if nothing was learned.
         epochs: how often it saw each training photo, on average.
         seconds: wall-clock seconds of the whole fit.
-        fixed: the seconds of them that no budget can shorten, such as a harvest.
-        chosen: what was chosen on the validation part, and how, in words; empty where nothing was.
-        curve: what was measured during training, a mapping for each checkpoint.
-        limit: what ended a training until convergence before validation did, in words; empty where nothing did.
+        fixed: the part of ``seconds`` that no budget can shorten, such as a harvest.
+        chosen: description of what was chosen on the validation part, and how; empty if nothing was.
+        curve: measurements during training, one mapping per checkpoint.
+        limit: description of the limit that ended a training before it converged; empty if none did.
 
     >>> Fit(steps=100, seconds=2.5, curve=({"step": 50, "v2": 61.0},)).record()["curve"]
     [{'step': 50, 'v2': 61.0}]
@@ -47,7 +47,7 @@ class Fit:
     limit: str = field(default="", kw_only=True)
 
     def then(self, second: Fit) -> Fit:
-        """Return the fit of a training in two stages; each row of the curve has its ``stage``, 1 or 2."""
+        """Return the combined fit of a two-stage training; each row of the curve has its ``stage``, 1 or 2."""
         stages = (self, second)
         return Fit(
             steps=self.steps + second.steps,
@@ -60,7 +60,7 @@ class Fit:
         )
 
     def record(self) -> dict[str, Any]:
-        """Return the fit as JSON-able values."""
+        """Return the fit as JSON-serialisable values."""
         finite = [{key: value if math.isfinite(value) else None for key, value in row.items()} for row in self.curve]
         return {**asdict(self), "curve": finite}
 
@@ -69,7 +69,7 @@ class ScoreMapMethod(TorchAnswerer):
     """Answers photos with maps of how much each pixel belongs to the object.
 
     A subclass sets the class attributes and implements :meth:`build` and :meth:`maps`; :meth:`train` if it learns,
-    :meth:`probabilities` if it names classes.
+    :meth:`probabilities` if it predicts classes.
 
     >>> import numpy as np
     >>> from dips.types import PhotoBatch
@@ -83,17 +83,17 @@ class ScoreMapMethod(TorchAnswerer):
     (2, 8, 8)
 
     Attributes:
-        name: what a user types.
-        title: what tables call it.
+        name: the name that users type.
+        title: the name in tables.
         paper: where it comes from.
         labels: what supervises it: nothing, or the photos' classes.
-        needs: names of methods that must be fitted before.
-        side: side in pixels of the squares that it is given.
-        shares: it answers from the study's transformer, so that it is cheapest to measure together with others that do.
-        own: it is this project's.
-        caveat: what a reader of its numbers must know, e.g. that parts of the method are not as published; tables mark its row
-            and print this text below. Empty where there is nothing.
-        spent: seconds that its own fit took, also if that was an earlier one.
+        needs: names of methods that must be fitted first.
+        side: side in pixels of its square inputs.
+        shares: whether it uses the study's transformer, so that it is cheapest to measure together with others that do.
+        own: whether it is this project's own.
+        caveat: what readers of its numbers must know, e.g. that parts of the method are not as published; tables mark its row
+            and print this text below. May be empty.
+        spent: seconds that its own fit took, even if that was in an earlier run.
     """
 
     paper: ClassVar[str]
@@ -106,14 +106,15 @@ class ScoreMapMethod(TorchAnswerer):
     _needed: tuple[ScoreMapMethod, ...] = ()
 
     def take(self, study: Study) -> None:
-        """Remember where to compute, and the fitted methods that it needs, whose networks count as its own."""
+        """Store the device, and the fitted methods that it needs, whose networks count as its own."""
         self._device, self._background = study.device, study.background
         done = (study.done.get(name) for name in self.needs)
         self._needed = tuple(method for method in done if isinstance(method, ScoreMapMethod))
 
     def fit(self, study: Study) -> Fit:
-        """Build the method's networks and train them within the study's budget, which the methods that it builds on and the
-        making of its networks have shortened.
+        """Build the method's networks and train them within the study's budget.
+
+        The budget is reduced by the time spent on the methods that it builds on and on building its networks.
 
         Raises:
             DipsError: it cannot be fitted to these photos.
@@ -139,7 +140,7 @@ class ScoreMapMethod(TorchAnswerer):
         """Build the method and load what :meth:`state` returned after an earlier fit.
 
         Raises:
-            RuntimeError: the tensors are those of another network.
+            RuntimeError: the tensors belong to another network.
         """
         self.take(study)
         self.build(study)
@@ -147,32 +148,32 @@ class ScoreMapMethod(TorchAnswerer):
         self.freeze()
 
     def load(self, study: Study, state: Mapping[str, Tensor]) -> None:
-        """Take what :meth:`state` returned, after :meth:`build`; a method that keeps other tensors overrides both.
+        """Load what :meth:`state` returned, after :meth:`build`; a method that stores other tensors overrides both.
 
         Raises:
-            RuntimeError: the tensors are those of another network.
+            RuntimeError: the tensors belong to another network.
         """
         if self.network is not None:
             self.network.load_state_dict(dict(state))
 
     def state(self) -> dict[str, Tensor]:
-        """Return the tensors that a fitted method must keep; none where nothing was learned."""
+        """Return the tensors of a fitted method that must be stored; empty if nothing was learned."""
         network = self.network
         return {} if network is None else {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
 
     def freeze(self) -> None:
-        """Switch to evaluation mode, in which nothing learns any more."""
+        """Switch to evaluation mode and freeze all parameters."""
         if self.network is not None:
             self.network.eval().requires_grad_(False)
 
     @property
     def network(self) -> nn.Module | None:
-        """Everything that is trained, as one module; None where nothing is."""
+        """Everything that is trained, as one module; None if nothing is."""
         return None
 
     @property
     def parameters(self) -> int:
-        """Number of parameters that an answer needs: those of the network and of all that it needs, each once."""
+        """Number of parameters needed for an answer: those of the network and of all methods it builds on, each once."""
         counts: dict[int, int] = {}
         for method in (self, *self._below()):
             if method.network is not None:
@@ -182,7 +183,7 @@ class ScoreMapMethod(TorchAnswerer):
         return sum(counts.values())
 
     def _below(self) -> list[ScoreMapMethod]:
-        """Return everything that it builds on, directly or not, each once."""
+        """Return all methods that it builds on, directly or indirectly, each once."""
         found: dict[int, ScoreMapMethod] = {}
         rest = list(self._needed)
         while rest:
@@ -194,7 +195,7 @@ class ScoreMapMethod(TorchAnswerer):
 
     @abstractmethod
     def build(self, study: Study) -> None:
-        """Make the networks on the study's device, as they are before training."""
+        """Create the networks on the study's device, as they are before training."""
 
     def train(self, study: Study) -> Fit:
         """Learn from ``study.train``; by default there is nothing to learn."""

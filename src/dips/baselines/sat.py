@@ -1,9 +1,9 @@
-"""SAT, the spatial-aware token (Wu et al., ICCV 2023): one more token, whose attention masks that of all others.
+"""SAT, the spatial-aware token (Wu et al., ICCV 2023): an extra token whose attention masks that of all others.
 
-In: photos, labels and the weights of the study's transformer. Out: a fine-tuned ViT whose last blocks say where the object is,
+In: photos, labels and the weights of the study's transformer. Out: a fine-tuned ViT whose last blocks localize the object,
 whatever its class.
 
-Formulas and constants are those of the authors' code (wpy1999/SAT); inferred is what says so.
+Formulas and constants are those of the authors' code (wpy1999/SAT), unless marked as inferred.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from dips.models.backbones import Vit
 __all__ = ["Sat", "SpatialToken", "area_loss", "normalisation_loss", "spatial_mask"]
 
 MASKED_BLOCKS = 3
-"""Last blocks whose attention is masked."""
+"""Number of last blocks whose attention is masked."""
 
 AREA = 0.25
-"""Of a batch's masks on average. It suits CUB; where objects are small it is too large, and nothing here tells."""
+"""Target mean of a batch's masks. It suits CUB; for small objects it is too large, and nothing here detects that."""
 
 INITIAL_STD = 0.02
-"""Of the token at the start, truncated normal (inferred: as all tokens of a ViT)."""
+"""Standard deviation of the token's initialisation, truncated normal (inferred: as for all tokens of a ViT)."""
 
 SMOOTHING = ((0.003, 0.046, 0.003), (0.046, 0.805, 0.046), (0.003, 0.046, 0.003))
-"""The kernel that masks are smoothed with before the normalisation loss; beyond the border they count as 0 (inferred)."""
+"""The kernel that smooths masks before the normalisation loss; outside the border they count as 0 (inferred)."""
 
 
 def spatial_mask(logits: Tensor) -> Tensor:
-    """Return the mask ``(B, N)`` in [0, 1] that the last token's query puts on all keys: the sigmoid of its mean over heads.
+    """Return the mask ``(B, N)`` in [0, 1] that the last token's query puts on all keys: the sigmoid of the mean over heads.
 
     Args:
         logits: ``(B, heads, N, N)``, scaled, queries in rows.
@@ -48,7 +48,7 @@ def spatial_mask(logits: Tensor) -> Tensor:
 
 
 def area_loss(masks: Tensor) -> Tensor:
-    """Return how far the mean of masks ``(B, h, w)`` is from :data:`AREA`: of the batch, so that objects may differ in size.
+    """Return how far the mean over a batch of masks ``(B, h, w)`` is from :data:`AREA`; single objects may differ in size.
 
     >>> area_loss(torch.tensor([[[0.0]], [[0.5]]])).item()
     0.0
@@ -57,17 +57,17 @@ def area_loss(masks: Tensor) -> Tensor:
 
 
 def normalisation_loss(masks: Tensor) -> Tensor:
-    """Return the mean of ``(1 - M) M``, which is 0 where smoothed masks ``M``, of masks ``(B, h, w)``, are 0 or 1."""
+    """Return the mean of ``(1 - M) M``, where ``M`` are the smoothed masks ``(B, h, w)``; it is 0 where they are 0 or 1."""
     kernel = torch.tensor(SMOOTHING, device=masks.device)[None, None]
     smooth = F.conv2d(masks[:, None], kernel, padding=1)
     return ((1 - smooth) * smooth).mean()
 
 
 class SpatialToken(nn.Module):
-    """A ViT with one more token behind the patches, and a convolution on the patches whose means are the logits.
+    """A ViT with an extra token after the patches, and a convolution on the patches whose means are the logits.
 
     Attributes:
-        token: ``(1, 1, width)``, with its position, of which it is never apart.
+        token: ``(1, 1, width)``, including its position embedding, since it is never used without.
     """
 
     def __init__(self, vit: Vit, classes: int) -> None:
@@ -81,12 +81,12 @@ class SpatialToken(nn.Module):
         return self.with_masks(images)[0]
 
     def with_masks(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the same, and masks ``(B, h, w)`` in [0, 1], the mean over the masked blocks."""
+        """Return the logits, and masks ``(B, h, w)`` in [0, 1], the mean over the masked blocks."""
         masks: list[Tensor] = []
 
         def masked(logits: Tensor) -> Tensor:
             masks.append(spatial_mask(logits))
-            return softmax(logits) * masks[-1][:, None, None]  # of each key, for all queries; not summing to 1 any more
+            return softmax(logits) * masks[-1][:, None, None]  # scales each key for all queries; rows no longer sum to 1
 
         tokens = self.vit.embed(images)
         tokens = torch.cat([tokens, self.token.expand(len(images), -1, -1)], dim=1)
@@ -101,7 +101,7 @@ class SpatialToken(nn.Module):
 
 
 class Sat(VitMethod):
-    """The spatial token's masks; the class is named by the patches that they let through."""
+    """The spatial token's masks; the class is predicted from the patches that they let through."""
 
     name = "sat"
     title = "SAT"
@@ -110,7 +110,7 @@ class Sat(VitMethod):
     net: SpatialToken
 
     def make(self, vit: Vit, study: Study) -> SpatialToken:
-        """Return the transformer with the token and a convolution, both of random weights."""
+        """Return the transformer with the token and a convolution, both randomly initialised."""
         return SpatialToken(vit, len(study.classes))
 
     def new_parameters(self) -> Sequence[nn.Parameter]:
@@ -118,9 +118,9 @@ class Sat(VitMethod):
         return [self.net.token, *super().new_parameters()]
 
     def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-        """Return cross-entropy, area and normalisation loss in equal parts for crops ``(B, 3, H, W)``; nothing is drawn.
+        """Return the sum of cross-entropy, area and normalisation loss for crops ``(B, 3, H, W)``; ``generator`` is unused.
 
-        The latter two are of the photos with an object: those of the background class have none to mask (inferred).
+        The latter two use only photos with an object: those of the background class have nothing to mask (inferred).
         """
         logits, masks = self.net.with_masks(images)
         loss = F.cross_entropy(logits, labels)
@@ -129,5 +129,5 @@ class Sat(VitMethod):
         return loss + area_loss(masks) + normalisation_loss(masks) if len(masks) else loss
 
     def activations(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Return masks ``(B, h, w)`` in [0, 1] of images ``(B, 3, H, W)`` in [0, 1], the same whatever the class."""
+        """Return masks ``(B, h, w)`` in [0, 1] of images ``(B, 3, H, W)`` in [0, 1]; ``labels`` is unused."""
         return self.net.with_masks(images)[1]

@@ -1,7 +1,7 @@
-"""SPG (Zhang et al., ECCV 2018, section 3): a classifier's sure pixels teach its earlier features what is object.
+"""SPG (Zhang et al., ECCV 2018, section 3): a classifier's confident pixels teach its earlier features what is object.
 
-In: photos and labels. Out: a classifier, whose class activations are the maps. Three small branches learn beside it and pull
-its features towards whole objects; an answer does without them.
+In: photos and labels. Out: a classifier, whose class activations are the maps. Three small branches are trained alongside it
+and pull its features towards whole objects; answers do not use them.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ __all__ = ["Guided", "Spg", "guidance", "seeds"]
 
 # Pairs are thresholds above which a pixel is object and below which it is background; all but WIDTH as in the authors' code.
 ATTENTION_THRESHOLDS = (0.7, 0.05)
-"""Of the normalised class activations, which teach B2."""
+"""For the normalised class activations, which teach B2."""
 
 B2_THRESHOLDS = (0.5, 0.05)
-"""Of B2's probability, which teaches B1."""
+"""For B2's probability, which teaches B1."""
 
 FUSED_THRESHOLDS = (0.7, 0.1)
-"""Of the mean probability of B1 and B2, which teaches C."""
+"""For the mean probability of B1 and B2, which teaches C."""
 
 MIN_OBJECT_PIXELS = 30
-"""Pixels of the photo that have to be object; where they are fewer, those above PEAK_FRACTION times the maximum are."""
+"""Minimum number of object pixels per photo; if there are fewer, those above PEAK_FRACTION times the maximum are added."""
 
 PEAK_FRACTION = 0.7
 
 WIDTH = 128
-"""Channels of the branches. Chosen here: the authors' 512 would cost several times the network below."""
+"""Channels of the branches. Chosen by us: the authors' 512 would cost several times as much as the network below."""
 
 
 def seeds(maps: Tensor, high: float, low: float) -> Tensor:
-    """Return the pixels that a map is sure of (section 3).
+    """Return the pixels that a map is confident about (section 3).
 
     Args:
         maps: ``(B, 1, H, W)`` in [0, 1].
-        high, low: what exceeds ``high`` is object, what is below ``low`` is background. Where too few pixels exceed
-            ``high``, those near the map's maximum are the object.
+        high, low: pixels above ``high`` are object, those below ``low`` are background. If too few pixels exceed ``high``,
+            those near the map's maximum are object as well.
 
     Returns:
         ``(B, 1, H, W)``: 1 object, 0 background, -1 neither.
@@ -62,9 +62,9 @@ def seeds(maps: Tensor, high: float, low: float) -> Tensor:
 
 
 def guidance(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return the binary cross-entropy of logits and of the targets that :func:`seeds` returns, ``(B, 1, H, W)`` both.
+    """Return the binary cross-entropy between logits and the targets that :func:`seeds` returns, both ``(B, 1, H, W)``.
 
-    It is the mean over the pixels that have a target, 0 without any.
+    It is averaged over the pixels that have a target; 0 if none has.
 
     >>> round(guidance(torch.tensor([0.0, 9.0]), torch.tensor([1.0, -1.0])).item(), 4)
     0.6931
@@ -78,7 +78,7 @@ class Guided(Classifier):
     """A classifier with the paper's branches: B on two stages, its last layers shared, and C on the feature map."""
 
     def __init__(self, arch: str, classes: int, *, stride: int = 32) -> None:
-        """Make a classifier and branches with random weights; see :class:`~dips.models.classifier.Classifier`."""
+        """Create a classifier and branches with random weights; see :class:`~dips.models.classifier.Classifier`."""
         super().__init__(arch, classes, stride=stride)
         (_, first), (_, second) = stages(self.body)[-3:-1]
         self.b1, self.b2 = _convolution(first), _convolution(second)
@@ -86,13 +86,13 @@ class Guided(Classifier):
         self.c = nn.Sequential(_convolution(self.width), nn.Conv2d(WIDTH, 1, 1))
 
     def branches(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return the feature map ``(B, F, h, w)``, and the object's logits ``(B, 1, H, W)`` by B1, B2 and C.
+        """Return the feature map ``(B, F, h, w)``, and the object logits ``(B, 1, H, W)`` of B1, B2 and C.
 
         Args:
             images: ``(B, 3, H, W)`` in [0, 1].
         """
         stage_maps: list[Tensor] = []
-        with ExitStack() as hooks:  # they live as long as the forward pass
+        with ExitStack() as hooks:  # they exist only during the forward pass
             for module, _ in stages(self.body)[-3:-1]:
                 hooks.enter_context(module.register_forward_hook(lambda module, inputs, output: stage_maps.append(output)))
             features = self.feature_map(images)
@@ -131,16 +131,16 @@ class Spg(CnnMethod):
     paper = "Zhang et al., ECCV 2018"
 
     def make(self, study: Study) -> nn.Module:
-        """Return the study's CNN with random branches, which learn at the backbone's rate: the last layer's is too fast."""
+        """Return the study's CNN with random branches, which learn at the backbone's rate: the last layer's is too high."""
         return build_classifier(study, len(study.classes), Guided)
 
     def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the sum of the four parts for crops ``(B, 3, H, W)`` in [0, 1]; nothing is drawn."""
+        """Return the sum of the four parts for crops ``(B, 3, H, W)`` in [0, 1]; ``generator`` is unused."""
         return torch.stack(list(cast(Guided, self.net).losses(images, labels).values())).sum()
 
     @property
     def parameters(self) -> int:
-        """Number of the classifier's parameters: the branches only teach."""
+        """Number of the classifier's parameters: the branches are used only in training."""
         net = cast(Guided, self.net)
         return sum(p.numel() for part in (net.body, net.probe) for p in part.parameters())
 

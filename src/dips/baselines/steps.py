@@ -1,6 +1,6 @@
-"""A network that learns step by step and is measured on validation now and then; how long is decided elsewhere.
+"""Training of a network step by step, with checks on validation; its length is decided elsewhere.
 
-In: a network, its loss and the study. Out: its best checkpoint, and what was measured on the way.
+In: a network, its loss and the study. Out: its best checkpoint, and the measurements made along the way.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ class Schedule:
     """How a network is trained.
 
     Attributes:
-        lr: rate of the new layers at the start; it falls to 0.
-        backbone_lr: rate of the layers that have weights already, as a fraction of ``lr``.
+        lr: initial learning rate of the new layers; it falls to 0.
+        backbone_lr: learning rate of the pretrained layers, as a fraction of ``lr``.
         weight_decay: AdamW's.
         batch: photos per step.
         crop: side of the random crops in pixels.
-        checks: how often the network is measured on validation within a budget, evenly over the steps.
+        checks: number of checks on validation within a budget, evenly spaced over the steps.
     """
 
     lr: float
@@ -52,7 +52,7 @@ class Checkpoint:
 
     Attributes:
         step: counted from 1; 0 before the first one.
-        score: MaxBoxAccV2 on validation; minus infinity where nothing was measured.
+        score: MaxBoxAccV2 on validation; minus infinity if nothing was measured.
         weights: the network's tensors.
         optimiser: the optimiser's state.
     """
@@ -65,19 +65,19 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Training:
-    """What learns, and from what; how long is not said.
+    """What is trained, and on what, but not for how long.
 
     Attributes:
-        network: its parameters that require gradients learn, in place. Layers of which nothing learns are in evaluation mode
-            all the time.
-        loss: a scalar of images ``(B, 3, crop, crop)`` in [0, 1], labels ``(B,)`` and a CPU generator for all that it draws.
-        maps: as :meth:`~dips.baselines.method.ScoreMapMethod.maps`, of squares of ``schedule.crop`` pixels; for the choice on
-            validation.
+        network: its parameters that require gradients are trained in place. Layers without such parameters always stay in
+            evaluation mode.
+        loss: returns a scalar from images ``(B, 3, crop, crop)`` in [0, 1], labels ``(B,)`` and a CPU generator for its draws.
+        maps: as :meth:`~dips.baselines.method.ScoreMapMethod.maps`, for squares of ``schedule.crop`` pixels; used for the
+            choice on validation.
         schedule: rates, batches and checkpoints.
-        new: parameters that start at random, and learn at the full rate.
+        new: parameters that are randomly initialised and learn at the full rate.
         photos: photos to learn from; None: those of the study.
-        on_progress: called before each step with the fraction of the training that is done, in [0, 1); for losses that change
-            while a network learns.
+        on_progress: called before each step with the completed fraction of the training, in [0, 1); for losses that change
+            during training.
     """
 
     network: nn.Module
@@ -90,15 +90,15 @@ class Training:
 
 
 class Steps:
-    """A training under way.
+    """A training in progress.
 
     Attributes:
-        per_pass: steps in which each photo is seen once, on average.
-        made: steps so far, those of trials not counted.
+        per_pass: number of steps in which each photo is seen once, on average.
+        made: steps so far, excluding those of trials.
         all: steps so far.
-        best: the best checkpoint, of equal ones the last; without ground-truth boxes the last.
-        curve: a mapping for each check.
-        boxed: validation photos that have boxes.
+        best: the best checkpoint, the last one of ties; without ground-truth boxes, the last one.
+        curve: one mapping per check.
+        boxed: number of validation photos that have boxes.
 
     Raises:
         DataError: there is no photo.
@@ -133,8 +133,8 @@ class Steps:
         """Take a step, and return how many seconds it took.
 
         Args:
-            rate: of learning, as a multiple of the schedule's.
-            progress: fraction of the training that is done, in [0, 1).
+            rate: learning rate, as a multiple of the schedule's.
+            progress: completed fraction of the training, in [0, 1).
 
         Raises:
             DataError: the loss is no longer finite.
@@ -160,17 +160,17 @@ class Steps:
         return time.perf_counter() - started
 
     def measure(self, most: int | None = None) -> float | None:
-        """Return MaxBoxAccV2 (percent) on validation, or on its first ``most`` photos; None where none has boxes."""
+        """Return MaxBoxAccV2 (percent) on validation, or on its first ``most`` photos; None if none has boxes."""
         self.network.eval()
         score = self._study.choose(self._training.maps, self.schedule.crop, most)
         _learn(self.network)
         return score
 
     def check(self) -> bool | None:
-        """Measure on validation; the best checkpoint is kept.
+        """Measure on validation, and keep the best checkpoint.
 
         Returns:
-            Whether this one is better than all before; None where nothing can be measured.
+            Whether this one is better than all earlier ones; None if nothing can be measured.
         """
         score = self.measure()
         row: dict[str, float] = {"step": self.made}
@@ -185,23 +185,23 @@ class Steps:
         return better
 
     def checkpoint(self, score: float = -math.inf) -> Checkpoint:
-        """Return everything as it is now."""
+        """Return a checkpoint of the current state."""
         weights = {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}
         return Checkpoint(self.made, score, weights, copy.deepcopy(self._optimiser.state_dict()))
 
     def load(self, checkpoint: Checkpoint) -> None:
-        """Go back to a checkpoint; the steps since then stay counted."""
+        """Restore a checkpoint; steps taken since then still count."""
         self.network.load_state_dict(dict(checkpoint.weights))
         self._optimiser.load_state_dict(copy.deepcopy(dict(checkpoint.optimiser)))
 
     def finish(self) -> None:
-        """Leave the network with the weights of the best checkpoint, in evaluation mode."""
+        """Load the best checkpoint's weights into the network, and switch it to evaluation mode."""
         self.network.load_state_dict(dict(self.best.weights))
         self.network.eval()
 
 
 def _learn(network: nn.Module) -> None:
-    """Switch to training mode, but for layers of which nothing learns: a frozen batch norm keeps its statistics."""
+    """Switch to training mode, except for frozen layers: a frozen batch norm keeps its statistics."""
     network.train()
     for module in network.modules():
         own = list(module.parameters(recurse=False))
@@ -210,7 +210,7 @@ def _learn(network: nn.Module) -> None:
 
 
 def _optimiser(network: nn.Module, new: Sequence[nn.Parameter], schedule: Schedule) -> torch.optim.AdamW:
-    """Return the optimiser: new parameters in one group, those with weights, if there are any, in another with a lower rate."""
+    """Return the optimiser: new parameters in one group, pretrained ones, if any, in another with a lower rate."""
     ids = {id(parameter) for parameter in new}
     backbone = [p for p in network.parameters() if p.requires_grad and id(p) not in ids]
     groups = [{"params": list(new), "fraction": 1.0}, {"params": backbone, "fraction": schedule.backbone_lr}]
@@ -220,7 +220,7 @@ def _optimiser(network: nn.Module, new: Sequence[nn.Parameter], schedule: Schedu
 def _batches(
     photos: Photos, size: int, crop: int, device: torch.device, generator: torch.Generator
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield crops for ever: every photo once per pass, in a new order each time."""
+    """Yield crops forever: every photo once per pass, in a new order each time."""
     rest: list[int] = []
     while True:
         if len(rest) < size:

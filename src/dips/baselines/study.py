@@ -52,22 +52,22 @@ class Study:
         data: folder or file of the photos, as the user named it.
         train, val: photos that methods learn from, and photos that settings are chosen on.
         classes: names in label order.
-        background: label of the class without object, if there is one.
-        config: settings of DiPS; the networks of the others are its classifier and its transformer.
-        seconds: that each method may use in all, for what it builds on, its own training and its checks. While a method
-            trains: what is left of them.
-        limits: where methods are trained until validation stops improving; ``seconds`` are then the most that a method's own
-            training takes. None: ``seconds`` are a budget.
-        stride: pixels of the photo per pixel of the last feature map of the methods on the CNN, where it can have that.
-        seed: of initial weights, order and crops.
+        background: label of the background class (photos without an object), if there is one.
+        config: settings of DiPS; other methods use its classifier and its transformer as their networks.
+        seconds: total seconds that each method may use, for what it builds on, its own training and its checks. While a method
+            trains: the seconds left.
+        limits: for training until validation stops improving; ``seconds`` is then the maximum for a method's own training.
+            None: ``seconds`` is a budget.
+        stride: stride of the last feature map of CNN-based methods, in pixels of the photo, if the CNN supports it.
+        seed: seed of initial weights, order and crops.
         device: device that everything is computed on.
-        judge: MaxBoxAccV2 (percent) of maps on samples with boxes; how validation chooses.
-        folder: folder in which a method may keep files, in a folder of its name.
+        judge: returns MaxBoxAccV2 (percent) of maps on samples with boxes; the criterion for choices on validation.
+        folder: folder in which each method may store files, in a subfolder of its name.
         store: folder of the harvest's store.
-        given: local weights, as of ``--weights``.
+        given: local weights, as for ``--weights``.
         done: methods that are fitted and needed by others, by name.
-        depth: how values of more than 8 bits are brought to 8.
-        problems: what was wrong with the data, and told.
+        depth: how values of more than 8 bits are reduced to 8.
+        problems: problems of the data, already logged.
     """
 
     data: Path
@@ -90,36 +90,36 @@ class Study:
     stride: int = 16
 
     def fitted(self, name: str) -> TorchAnswerer:
-        """Return the method ``name``, which was fitted before because it is among ``needs``.
+        """Return the fitted method ``name``, which the caller lists in its ``needs``.
 
         Raises:
-            ConfigError: it was not.
+            ConfigError: it is not fitted.
         """
         if name not in self.done:
             raise ConfigError(f"the method '{name}' is not fitted yet; name it in 'needs'")
         return self.done[name]
 
     def seed_everything(self) -> None:
-        """Reset the random numbers, so that no method depends on what ran before it."""
+        """Reset the random number generators, so that no method depends on what ran before it."""
         seed_everything(self.seed)
 
     def heads(self) -> int:
-        """Return the number of attention heads of the transformer, which is loaded for it."""
+        """Return the number of attention heads of the transformer, which is loaded for this."""
         return self.transformer.network.heads
 
     @cached_property
     def cnn(self) -> Weights:
-        """ImageNet weights of the CNN that all methods on a CNN share (``classifier.arch``)."""
+        """ImageNet weights of the CNN that all CNN-based methods share (``classifier.arch``)."""
         return resolve(self.config.classifier.arch, role="cnn", given=self.given)
 
     @cached_property
     def sst(self) -> Weights:
-        """Weights of the transformer that all methods on one share (``harvest.sst``)."""
+        """Weights of the transformer that all transformer-based methods share (``harvest.sst``)."""
         return resolve(self.config.harvest.sst, role="transformer", given=self.given)
 
     @cached_property
     def weights(self) -> dict[str, Weights | None]:
-        """Both networks' weights by role, ``cnn`` and ``transformer``; None for those that are not here."""
+        """Both networks' weights by role, ``cnn`` and ``transformer``; None for missing ones."""
         weights: dict[str, Weights | None] = {}
         for role in ("cnn", "transformer"):
             try:
@@ -130,7 +130,7 @@ class Study:
 
     @property
     def uses_transformer(self) -> bool:
-        """Return whether a method has asked for the transformer."""
+        """Whether a method has requested the transformer."""
         return "transformer" in self.__dict__
 
     @cached_property
@@ -139,21 +139,21 @@ class Study:
         return FrozenFeatures(load_transformer(self.sst).to(self.device))
 
     def less(self, seconds: float) -> Study:
-        """Return the study with what is left of the budget after so many seconds."""
+        """Return the study with the budget that is left after ``seconds``."""
         return replace(self, seconds=max(0.0, self.seconds - seconds))
 
     def part(self, fraction: float) -> Study:
-        """Return the study of a stage that may use a fraction of the budget, or of the limits."""
+        """Return the study for a stage that may use a fraction of the budget, or of the limits."""
         limits = None if self.limits is None else self.limits.part(fraction)
         return replace(self, seconds=fraction * self.seconds, limits=limits)
 
     def choose(self, maps: Callable[[Tensor, Tensor], Tensor], side: int, most: int | None = None) -> float | None:
-        """Return MaxBoxAccV2 (percent) of ``maps`` on the validation photos that have boxes; None where none has.
+        """Return MaxBoxAccV2 (percent) of ``maps`` on the validation photos that have boxes; None if none has.
 
         Args:
             maps: as :meth:`~dips.baselines.method.ScoreMapMethod.maps`.
-            side: side in pixels of the squares that it is given.
-            most: number of photos, the first ones, at most; None takes all.
+            side: side in pixels of the squares passed to ``maps``.
+            most: use only this many of the photos, the first ones; None uses all.
         """
         boxed = [i for i, sample in enumerate(self.val.samples) if sample.boxed][:most]
 
@@ -168,14 +168,14 @@ class Study:
 
 
 class FrozenFeatures:
-    """The frozen transformer, which remembers its last answers: methods that look at the same batch share one pass."""
+    """The frozen transformer, which caches its last outputs: methods that look at the same batch share one pass."""
 
     def __init__(self, network: Transformer) -> None:
         self.network = network
-        self._last: dict[tuple[int, int], tuple[Tensor, Features]] = {}  # by side of the images, and of what the network sees
+        self._last: dict[tuple[int, int], tuple[Tensor, Features]] = {}  # by side of the images and of the network's inputs
 
     def __call__(self, images: Tensor, size: int) -> Features:
-        """Return the features of images ``(B, 3, S, S)`` in [0, 1], seen with a side of ``size`` rounded to its patches."""
+        """Return the features of images ``(B, 3, S, S)`` in [0, 1], resized to ``size`` rounded to whole patches."""
         side = max(1, round(size / self.network.patch)) * self.network.patch
         key = (images.shape[-1], side)
         if key not in self._last or self._last[key][0] is not images:

@@ -1,7 +1,7 @@
-"""CAM and C2AM on the frozen transformer that DiPS harvests with, so that a table tells methods from networks.
+"""CAM and C2AM on the frozen transformer that DiPS harvests with, so that a table separates the effects of method and network.
 
-In: keys of the study's transformer. Out: class activations of a linear classifier on them; the object's side of a disentangler.
-The transformer is frozen, as it is in DiPS.
+In: keys of the study's transformer. Out: class activations of a linear classifier on them; the object side of a disentangler.
+The transformer is frozen, as in DiPS.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["C2amTokens", "CamTokens", "KeySides"]
 class CamTokens(FrozenMethod):
     """Class activations (Zhou et al., section 2) of a linear classifier on the mean of the keys.
 
-    Keys have a length of 1, as in the linear maps of DiPS; those at several sizes (``harvest.sizes``) are taken at the largest.
+    Keys have unit length, as in the linear maps of DiPS; of several sizes (``harvest.sizes``), the largest is used.
     """
 
     name = "cam-tokens"
@@ -46,7 +46,7 @@ class CamTokens(FrozenMethod):
         return super().parameters + sum(parameter.numel() for parameter in self.probe.parameters())
 
     def build(self, study: Study) -> None:
-        """Take the study's transformer, and make a linear layer."""
+        """Use the study's transformer, and create a linear layer."""
         super().build(study)
         self.side = max(study.config.harvest.sizes)
         self.probe = LinearProbe(self.transformer.network.dim, len(study.classes)).to(study.device)
@@ -66,16 +66,16 @@ class CamTokens(FrozenMethod):
         return cast(Tensor, self.probe(self._keys(images).mean((2, 3)))).softmax(1)
 
     def _keys(self, images: Tensor) -> Tensor:
-        """Return keys ``(B, D, h, w)`` of length 1."""
+        """Return keys ``(B, D, h, w)`` of unit length."""
         return unit_keys(self.transformer(images, self.side).keys).permute(0, 3, 1, 2)
 
 
 class KeySides(Sides):
-    """The disentangler on the keys of a frozen transformer, which is no part of its weights.
+    """The disentangler on the keys of a frozen transformer, which is not part of its weights.
 
     Attributes:
-        transformer: that of the study.
-        size: side in pixels that it sees.
+        transformer: the study's transformer.
+        size: side in pixels of the transformer's input.
     """
 
     def __init__(self, transformer: FrozenFeatures, size: int) -> None:
@@ -83,12 +83,12 @@ class KeySides(Sides):
         self.transformer, self.size = transformer, size
 
     def features(self, images: Tensor) -> Tensor:
-        """Return keys ``(B, D, h, w)``; negative values are cut off, as they are of the CNN's features."""
+        """Return keys ``(B, D, h, w)``; negative values are set to 0, as in the CNN's features."""
         return self.transformer(images, self.size).keys.float().permute(0, 3, 1, 2).relu()
 
 
 class C2amTokens(C2am):
-    """Class-agnostic activations on the transformer: the convolution alone learns."""
+    """Class-agnostic activations on the transformer: only the convolution learns."""
 
     name = "c2am-tokens"
     title = "C2AM on the transformer's keys"
@@ -101,10 +101,10 @@ class C2amTokens(C2am):
         return sum(p.numel() for part in (self.transformer.network, self.net) for p in part.parameters())
 
     def build(self, study: Study) -> None:
-        """Take the study's transformer, and make the convolution with random weights."""
+        """Use the study's transformer, and create the convolution with random weights."""
         self.transformer = study.transformer
         self.net = KeySides(study.transformer, self.side).to(study.device)
 
     def train(self, study: Study) -> Fit:
-        """Train the convolution; the transformer stays as it is."""
+        """Train the convolution; the transformer stays frozen."""
         return train_network(self.training(study), study)

@@ -1,8 +1,8 @@
 """One training for all methods that learn: within a budget of seconds, or until validation stops improving.
 
 In: a network, its loss and the study. Out: the network with the weights of the best checkpoint on validation, and a
-:class:`~dips.baselines.method.Fit`. Within a budget the number of steps follows from the time that the first ones take, so that
-methods whose steps cost more make fewer of them, and the rate falls as a cosine.
+:class:`~dips.baselines.method.Fit`. Within a budget, the number of steps follows from the time that the first ones take, so
+that methods with costlier steps take fewer of them, and the learning rate falls as a cosine.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from dips.system.console import log
 
 __all__ = ["Schedule", "Training", "train_network", "train_new_layers"]
 
-_TIMED_STEPS = 3  # after one that warms up
+_TIMED_STEPS = 3  # after a warm-up step
 _MIN_STEPS = 4  # however small the budget
 _CHECK_SHARE = 0.2  # of the budget, for all checks together
-_TIMED_PHOTOS = 16  # that a check is timed on
+_TIMED_PHOTOS = 16  # used to time a check
 _HEAD_SHARE = 0.1  # of the budget, for new layers on a frozen body
 
 
@@ -31,12 +31,12 @@ def train_network(training: Training, study: Study, *, start: bool = False, most
     """Train within the study's budget, or until validation stops improving.
 
     Args:
-        training: the network is left with the weights of the best checkpoint on validation, of the last one where no validation
-            photo has a box, in evaluation mode. The progress that it is told is 0 while the number of steps is unknown; where
-            no budget says how long, it is the fraction of :attr:`Limits.least <dips.baselines.limits.Limits>`.
-        study: its photos, budget or limits, seed and device. The checks on validation are within the budget.
-        start: whether the network as it is given is one of the checkpoints.
-        most: passes over the photos, at most, within a budget.
+        training: its network ends in evaluation mode, with the weights of the best checkpoint on validation, or of the last one
+            if no validation photo has a box. The progress it receives is 0 while the number of steps is unknown; without a
+            budget, it is the fraction of :attr:`Limits.least <dips.baselines.limits.Limits>`.
+        study: provides photos, budget or limits, seed and device. Checks on validation count towards the budget.
+        start: whether the initial network is one of the checkpoints.
+        most: maximum number of passes over the photos within a budget.
 
     Raises:
         DataError: the loss is no longer finite, or there is no photo.
@@ -58,7 +58,7 @@ def train_network(training: Training, study: Study, *, start: bool = False, most
 
 
 def train_new_layers(training: Training, body: nn.Module, study: Study) -> Fit:
-    """Train everything but ``body`` for a tenth of the budget, or of the limits, without progress.
+    """Train everything but ``body`` for a tenth of the budget, or of the limits, without reporting progress.
 
     Raises:
         DataError: the loss is no longer finite, or there is no photo.
@@ -76,7 +76,7 @@ def train_new_layers(training: Training, body: nn.Module, study: Study) -> Fit:
 
 
 def _within(run: Steps, seconds: float, *, start: bool, most: float) -> None:
-    """Train for so many seconds, checks included, at a rate that falls as a cosine."""
+    """Train for ``seconds``, including checks, at a learning rate that falls as a cosine."""
     begun = run.elapsed
     if start:
         run.check()
@@ -85,12 +85,12 @@ def _within(run: Steps, seconds: float, *, start: bool, most: float) -> None:
         run.measure(_TIMED_PHOTOS)
         cost = (run.elapsed - begun) * max(1.0, run.boxed / _TIMED_PHOTOS)
     checks = run.schedule.checks
-    if run.boxed and cost:  # fewer where they would take too long
+    if run.boxed and cost:  # fewer if they would take too long
         checks = max(1, min(checks, int(_CHECK_SHARE * seconds / cost)))
     seconds -= run.elapsed + checks * cost
     total, spent = 0, 0.0
     while not total or run.made < total:
-        # 0 also where the total is known after the first step: the same steps learn alike
+        # also 0 if the total is known after the first step, so that the same steps learn alike
         progress = run.made / total if run.made > _TIMED_STEPS else 0.0
         took = run.step((1 + math.cos(math.pi * progress)) / 2, progress)
         spent += took if run.made > 1 or total else 0.0

@@ -1,8 +1,8 @@
 """TriLite (CVPR 2026, arXiv 2602.23120): a frozen transformer whose patches a small head divides into three.
 
 In: photos, labels and the weights of the study's transformer. Out: how much each patch is object. The head has a softmax over
-object, background and neither. The object's patches together must tell the class, those of the background must not, and the
-third channel, which nothing teaches, takes what would spoil either.
+object, background and neither. The object's patches together must reveal the class, those of the background must not, and the
+third channel, which is unsupervised, absorbs what would spoil either.
 
 There is no public code. Inferred, and marked [I] below: the kernel, that both sides share a classifier, the weights of the
 losses, the schedule.
@@ -27,17 +27,18 @@ FOREGROUND, BACKGROUND = 0, 1
 """Channels of the head; the third is neither."""
 
 KERNEL = 3
-"""Of the convolution [I]: with it and two linear layers ImageNet takes 780,000 parameters; the paper has below 800,000."""
+"""Kernel size of the convolution [I]: with it and two linear layers, ImageNet needs 780,000 parameters; the paper has fewer
+than 800,000."""
 
 WEIGHTS = {"class": 1.0, "foreground": 1.0, "background": 1.0}
-"""Of the losses [I], by the names that :meth:`Heads.losses` gives them."""
+"""Weights of the losses [I], by their names in :meth:`Heads.losses`."""
 
 EPS = 1e-6
 """Added to the area that features are divided by [I]."""
 
 
 def pooled(tokens: Tensor, weights: Tensor) -> Tensor:
-    """Return the mean tokens ``(B, C)`` of tokens ``(B, C, h, w)`` under weights ``(B, h, w)`` in [0, 1]; 0 where all are 0.
+    """Return the weighted mean ``(B, C)`` of tokens ``(B, C, h, w)`` with weights ``(B, h, w)`` in [0, 1]; 0 if all are 0.
 
     >>> pooled(torch.tensor([[[[4.0, 8.0]]]]), torch.tensor([[[0.75, 0.25]]])).item()  # the area is taken as a little more
     4.999995...
@@ -46,10 +47,10 @@ def pooled(tokens: Tensor, weights: Tensor) -> Tensor:
 
 
 def not_of_class(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return ``-log(1 - p)`` per photo, ``(B,)``, p the probability of the label: the loss of not being recognised.
+    """Return ``-log(1 - p)`` per photo, ``(B,)``, where p is the label's probability: a loss for being recognised.
 
     Args:
-        logits: ``(B, C)`` of two classes or more.
+        logits: ``(B, C)``, with two classes or more.
         labels: ``(B,)``.
 
     >>> round(not_of_class(torch.tensor([[0.0, 0.0]]), torch.tensor([1])).item(), 4)
@@ -60,10 +61,10 @@ def not_of_class(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 class Heads(nn.Module):
-    """All that is trained: a classifier of the class token, one of pooled patches, and the division of the patches."""
+    """All that is trained: a classifier on the class token, one on pooled patches, and the division of the patches."""
 
     def __init__(self, width: int, classes: int) -> None:
-        """Make heads with random weights for tokens of ``width`` numbers."""
+        """Create heads with random weights for tokens of size ``width``."""
         super().__init__()
         self.image, self.region = nn.Linear(width, classes), nn.Linear(width, classes)
         self.divide = nn.Sequential(
@@ -72,21 +73,21 @@ class Heads(nn.Module):
         )
 
     def regions(self, patches: Tensor) -> Tensor:
-        """Return object, background and neither, ``(B, 3, h, w)``, which sum to 1, of patch tokens ``(B, C, h, w)``."""
+        """Return shares ``(B, 3, h, w)`` of object, background and neither, summing to 1, for patch tokens ``(B, C, h, w)``."""
         logits: Tensor = self.divide(patches)
         return logits.softmax(1)
 
     def losses(self, cls: Tensor, patches: Tensor, labels: Tensor, background: int | None = None) -> dict[str, Tensor]:
         """Return the parts of the loss, scalars, by name.
 
-        ``class`` and ``foreground`` are cross-entropies, of the class token and of the object's tokens; ``background`` is the
+        ``class`` and ``foreground`` are cross-entropies for the class token and for the object's tokens; ``background`` is the
         mean of :func:`not_of_class` over the photos that have an object.
 
         Args:
             cls: ``(B, C)`` class tokens.
             patches: ``(B, C, h, w)`` patch tokens.
             labels: ``(B,)`` classes.
-            background: class of the photos without object, all of which is background and recognised as such [I].
+            background: class of photos without an object, which are entirely background and recognised as such [I].
         """
         regions = self.regions(patches)
         inside, outside = (self.region(pooled(patches, regions[:, side])) for side in (FOREGROUND, BACKGROUND))
@@ -111,13 +112,13 @@ class TriLite(ClassifierMethod):
     net: Heads
 
     def build(self, study: Study) -> None:
-        """Make the network: the study's transformer, frozen, and heads with random weights."""
+        """Create the network: the study's transformer, frozen, and heads with random weights."""
         self.vit = load_vit(study.sst).to(study.device).eval().requires_grad_(False)
         self.net = Heads(self.vit.width, len(study.classes)).to(study.device)
 
     @property
     def parameters(self) -> int:
-        """Number of the parameters of transformer and heads; the fitted state has the heads alone."""
+        """Number of parameters of transformer and heads; the stored state has only the heads."""
         return sum(p.numel() for part in (self.vit, self.net) for p in part.parameters())
 
     def new_parameters(self) -> Sequence[nn.Parameter]:
@@ -132,15 +133,15 @@ class TriLite(ClassifierMethod):
         return tokens[:, 0], tokens[:, self.vit.prefix :].transpose(1, 2).unflatten(-1, grid)
 
     def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the weighted sum of the parts for crops ``(B, 3, H, W)`` in [0, 1]; nothing is drawn."""
+        """Return the weighted sum of the parts for crops ``(B, 3, H, W)`` in [0, 1]; ``generator`` is unused."""
         parts = self.net.losses(*self.tokens(images), labels, self._background)
         return torch.stack([WEIGHTS[name] * part for name, part in parts.items()]).sum()
 
     def activations(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Return the object's channel ``(B, h, w)`` in [0, 1] of images ``(B, 3, H, W)``; the class is not asked for."""
+        """Return the object channel ``(B, h, w)`` in [0, 1] of images ``(B, 3, H, W)``; ``labels`` is unused."""
         return self.net.regions(self.tokens(images)[1])[:, FOREGROUND]
 
     def probabilities(self, images: Tensor) -> Tensor:
-        """Return class probabilities ``(B, C)`` by the class token, of images ``(B, 3, H, W)`` in [0, 1]."""
+        """Return class probabilities ``(B, C)`` from the class token, of images ``(B, 3, H, W)`` in [0, 1]."""
         logits: Tensor = self.net.image(self.tokens(images)[0])
         return logits.softmax(1)

@@ -1,10 +1,10 @@
-"""TRT, the re-attention transformer (Su et al., BMVC 2022): patches that the class token attends to are scored once more.
+"""TRT, the re-attention transformer (Su et al., BMVC 2022): patches that the class token attends to are scored again.
 
 In: photos, labels and the weights of the study's transformer. Out: a fine-tuned ViT with a branch that scores patches and one
-that has class activations, and the product of both.
+that computes class activations, and the product of both.
 
 Formulas and constants are those of the authors' code (su-hui-zz/ReAttentionTransformer: ``lib/models/deit.py``,
-``lib/models/vision_transformer.py``, ``tools_cam``, ``configs/CUB``); inferred is what says so.
+``lib/models/vision_transformer.py``, ``tools_cam``, ``configs/CUB``), unless marked as inferred.
 """
 
 from __future__ import annotations
@@ -32,27 +32,27 @@ from dips.models.backbones import Vit
 __all__ = ["Attended", "ReAttention", "Trt", "kept_patches", "masked_softmax", "priority", "score_map"]
 
 THETA = 0.6
-"""Share of the attention that the kept patches have: the authors' for CUB at 224 pixels."""
+"""Share of the attention that the kept patches cover: the authors' value for CUB at 224 pixels."""
 
 THETAS = (THETA, 0.5, 0.7, 0.8)
-"""What is tried on validation before the training, because another transformer's attention is more or less peaked (inferred).
-The authors have 0.65 at 384 pixels and 0.95 on ILSVRC. Without boxes there it stays the first."""
+"""Values tried on validation before training, because another transformer's attention may be more or less peaked (inferred).
+The authors use 0.65 at 384 pixels and 0.95 on ILSVRC. Without validation boxes, the first is used."""
 
 FIRST_SHARE = 0.6
-"""Of the budget for the first stage (inferred; the authors have 30 and 20 epochs)."""
+"""Fraction of the budget for the first stage (inferred; the authors train for 30 and 20 epochs)."""
 
 EPS = 1e-6
-"""Of the masked softmax."""
+"""Epsilon of the masked softmax."""
 
 
 def kept_patches(attention: Tensor, theta: float | Tensor) -> Tensor:
     """Return which patches are scored again, ``(B, n)`` of 0 and 1.
 
-    From the most attended downwards a patch is kept while the sum up to it, itself included, is below ``theta``. The authors
-    keep none where the first one reaches it; here it is kept then, else there would be nothing to classify by (inferred).
+    From the most attended patch downwards, patches are kept while their cumulative sum is below ``theta``. If the first one
+    already reaches it, the authors keep none; here it is kept, or there would be nothing to classify by (inferred).
 
     Args:
-        attention: ``(B, n)``, not negative, of sum 1.
+        attention: ``(B, n)``, non-negative, with sum 1.
         theta: in [0, 1].
 
     >>> kept_patches(torch.tensor([[0.15, 0.5, 0.3, 0.05], [0.7, 0.2, 0.1, 0.0]]), 0.6).tolist()
@@ -65,7 +65,7 @@ def kept_patches(attention: Tensor, theta: float | Tensor) -> Tensor:
 
 
 def masked_softmax(logits: Tensor, mask: Tensor) -> Tensor:
-    """Return attention ``(B, heads, n, n)`` to the patches of a mask; each of the others still sees itself.
+    """Return attention ``(B, heads, n, n)`` restricted to the patches in a mask; each of the others still sees itself.
 
     Args:
         logits: ``(B, heads, n, n)``, queries in rows.
@@ -82,7 +82,7 @@ def masked_softmax(logits: Tensor, mask: Tensor) -> Tensor:
 
 
 def priority(scores: Tensor, mask: Tensor) -> Tensor:
-    """Return the priorities ``(B, n)`` of patches with scores and mask ``(B, n)``: a softmax over those of the mask.
+    """Return the priorities ``(B, n)`` of patches with scores and mask ``(B, n)``: a softmax over those in the mask.
 
     >>> priority(torch.tensor([[0.0, 9.0, 0.0]]), torch.tensor([[1.0, 0.0, 1.0]])).tolist()
     [[0.5, 0.0, 0.5]]
@@ -91,7 +91,7 @@ def priority(scores: Tensor, mask: Tensor) -> Tensor:
 
 
 def score_map(attention: Tensor, mask: Tensor, priorities: Tensor) -> Tensor:
-    """Return where the object is, ``(B, n)`` of sum 1: attention, which the kept patches share out anew by their priorities.
+    """Return a score map ``(B, n)`` with sum 1: attention, redistributed among the kept patches by their priorities.
 
     >>> attention, priorities = torch.tensor([[0.5, 0.3, 0.2]]), torch.tensor([[0.6, 0.0, 0.4]])
     >>> score_map(attention, torch.tensor([[1.0, 0.0, 1.0]]), priorities).double().round(decimals=4).tolist()
@@ -101,12 +101,12 @@ def score_map(attention: Tensor, mask: Tensor, priorities: Tensor) -> Tensor:
 
 
 class Attended(NamedTuple):
-    """What the blocks before the last give, which both branches start from.
+    """The output of the blocks before the last, from which both branches start.
 
     Attributes:
         early: all tokens ``(B, N, width)`` after all blocks but the last two.
-        late: after all but the last.
-        attention: ``(B, n)``, the class token's to the patches in the latter blocks together, of sum 1; without gradient.
+        late: all tokens after all blocks but the last.
+        attention: ``(B, n)``, from class token to patches, summed over all blocks but the last, with sum 1; without gradient.
         grid: rows and columns of patches.
     """
 
@@ -117,7 +117,7 @@ class Attended(NamedTuple):
 
 
 class ReAttention(nn.Module):
-    """A ViT, a branch that scores its patches for the class token, and one with class activations.
+    """A ViT, a branch that scores its patches for the class token, and one that computes class activations.
 
     Attributes:
         theta: see :func:`kept_patches`; saved with the network.
@@ -140,7 +140,7 @@ class ReAttention(nn.Module):
         return copy.deepcopy(self.vit.blocks[-1]), copy.deepcopy(cast(nn.Module, self.vit.net.norm))
 
     def learn_activations(self, second: bool) -> None:
-        """Let the branch of class activations learn alone (the second stage), or everything else as it does (the first).
+        """Make only the class activation branch trainable (second stage), or freeze it and leave the rest as it is (first).
 
         The branch starts from the last block as the first stage leaves it (inferred; the authors say that it is a copy).
         """
@@ -152,11 +152,11 @@ class ReAttention(nn.Module):
             part.requires_grad_(second)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the logits ``(B, C)`` of the first stage, of images ``(B, 3, H, W)`` in [0, 1]."""
+        """Return the first stage's logits ``(B, C)`` of images ``(B, 3, H, W)`` in [0, 1]."""
         return self.scored(self.attended(images), self.theta)[0]
 
     def attended(self, images: Tensor) -> Attended:
-        """Run all blocks but the last, of images ``(B, 3, H, W)`` in [0, 1]."""
+        """Run all blocks but the last on images ``(B, 3, H, W)`` in [0, 1]."""
         last = len(self.vit.blocks) - 1
         early, rows = self.vit.run_with_rows(self.vit.embed(images), 0, last - 1)
         late, row = self.vit.run_with_rows(early, last - 1, last)
@@ -166,7 +166,7 @@ class ReAttention(nn.Module):
     def scored(self, before: Attended, theta: float | Tensor) -> tuple[Tensor, Tensor]:
         """Return logits ``(B, C)``, and :func:`score_map` ``(B, h, w)``.
 
-        The last block sees the class token and one other: the patches' mean, weighted by their priorities.
+        The last block sees the class token and one other token: the mean of the patches, weighted by their priorities.
         """
         mask = kept_patches(before.attention, theta)
         patches = before.late[:, self.vit.prefix :]
@@ -185,7 +185,7 @@ class ReAttention(nn.Module):
 
 
 class Trt(VitMethod):
-    """Score map times class activations (both of the fitted network), in two trainings."""
+    """Score map times class activations, both from the same network, which is trained in two stages."""
 
     name = "trt"
     title = "TRT"
@@ -194,7 +194,7 @@ class Trt(VitMethod):
     net: ReAttention
 
     def make(self, vit: Vit, study: Study) -> ReAttention:
-        """Return the network with its branches, of which the copied layers have weights already."""
+        """Return the network with its branches, whose copied layers are pretrained."""
         return ReAttention(vit, len(study.classes))
 
     def new_parameters(self) -> Sequence[nn.Parameter]:
@@ -202,7 +202,7 @@ class Trt(VitMethod):
         return [*self.net.head.parameters(), *self.net.scorer.parameters()]
 
     def train(self, study: Study) -> Fit:
-        """Choose theta, train the first stage, then the second with all else as it is."""
+        """Choose theta, train the first stage, then the second with everything else frozen."""
         started = time.perf_counter()
         theta = self._choose_theta(study)
         left = study.less(time.perf_counter() - started)
@@ -214,7 +214,7 @@ class Trt(VitMethod):
         return replace(fit, chosen=f"{theta}; {fit.chosen}")
 
     def _choose_theta(self, study: Study) -> str:
-        """Set theta by MaxBoxAccV2 of the first stage's maps before the training; return what was chosen, in words."""
+        """Set theta by MaxBoxAccV2 of the first stage's maps before training; return a description of the choice."""
 
         def maps(images: Tensor, labels: Tensor) -> list[Tensor]:
             before = self.net.attended(images)
@@ -229,13 +229,13 @@ class Trt(VitMethod):
         return f"theta {theta:g} by the ground-truth boxes of validation"
 
     def second_loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the cross-entropy of the second stage for crops ``(B, 3, H, W)`` in [0, 1]; nothing is drawn."""
+        """Return the cross-entropy of the second stage for crops ``(B, 3, H, W)`` in [0, 1]; ``generator`` is unused."""
         with torch.no_grad():
             before = self.net.attended(images)
         return F.cross_entropy(self.net.class_maps(before).mean((2, 3)), labels)
 
     def score_maps(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Return the first stage's min-max normalised maps ``(B, h, w)``, the same whatever the class."""
+        """Return the first stage's min-max normalised maps ``(B, h, w)``, which do not depend on the class."""
         return normalise.min_max(self.net.scored(self.net.attended(images), self.net.theta)[1])
 
     def activations(self, images: Tensor, labels: Tensor) -> Tensor:

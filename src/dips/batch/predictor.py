@@ -1,7 +1,7 @@
-"""Prediction for pipelines that have photos in tables: :class:`Predictor`, from columns to columns, row by row.
+"""Prediction for pipelines with photos in tables: :class:`Predictor`, from columns to columns, row by row.
 
-In: a batch of Ray Data, Spark, Daft or one's own. Out: a batch of the same kind with as many rows in the same order, whatever
-is wrong with a photo.
+In: a batch of Ray Data, Spark, Daft or your own code. Out: a batch of the same kind with as many rows in the same order, even
+if photos are damaged.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ _Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Predictor:
-    """Predicts the photos of a batch, as ``dips predict`` does.
+    """Predicts the photos of a batch, like ``dips predict``.
 
-    It can be pickled, and holds no model: a process loads it at its first call, and keeps it for those that follow.
+    It can be pickled, and holds no model: each process loads the model at its first call, and reuses it for later ones.
 
     .. code-block:: python
 
@@ -46,39 +46,39 @@ class Predictor:
         answer = predict({"path": ["a.jpg", "b.jpg"]})
         print(answer["label"], answer["boxes"][0], answer["error"])
 
-    A batch is a dict of columns, a ``pandas.DataFrame``, a ``pyarrow.Table`` or a ``pyarrow.RecordBatch``. The answer is of the
-    same kind: columns that were given, and these, called like the attributes of :class:`~dips.predict.prediction.Prediction`:
+    A batch is a dict of columns, a ``pandas.DataFrame``, a ``pyarrow.Table`` or a ``pyarrow.RecordBatch``. The result is of the
+    same kind: input columns, and these, named like the attributes of :class:`~dips.predict.prediction.Prediction`:
 
     =================  ==================  =====================================================================
     ``label``          string              predicted class
     ``label_score``    float32             its probability
     ``class_scores``   (C,) float32        probability of every class, in the model's order
-    ``width, height``  int32               of the photo in pixels, EXIF rotation applied
+    ``width, height``  int32               size of the photo in pixels, EXIF rotation applied
     ``boxes``          (k, 4) float32      ``x0 y0 x1 y1`` in the photo's pixels, end exclusive, best first
     ``box_scores``     (k,) float32        in [0, 1]
     ``box_labels``     k strings           class of each box
     ``mask``           bytes               with ``masks``: a PNG of the photo's size, 255 on objects
-    ``error``          string              why there is no prediction; empty where there is one
+    ``error``          string              why there is no prediction; empty if there is one
     =================  ==================  =====================================================================
 
-    In a dict, columns are arrays; in tables boxes are lists of lists, which Parquet and other programs know. A row without
-    prediction has no boxes; its label, scores and size are null, in a dict ``None``, ``nan`` and 0.
+    In a dict, columns are arrays; in tables, boxes are lists of lists, which Parquet and other programs support. A row without
+    a prediction has no boxes; its label, scores and size are null, or in a dict ``None``, ``nan`` and 0.
 
-    Photos of more than 8 bits are shown in the way of the training photos, and stretched one by one if they do not suit it, as
-    nobody knows all photos of a pipeline.
+    Photos of more than 8 bits are converted like the training photos, and those that do not fit are stretched one by one, as
+    not all photos of a pipeline are known in advance.
 
     Attributes:
-        run: the run folder, or the ``.onnx`` file, for which torch is not needed, where the process can read it.
+        run: the run folder, or the ``.onnx`` file, which does not need torch, at a path that the process can read.
         device, settings, weights: see :func:`dips.load`.
-        column: which column has the photos: bytes of image files, arrays ``(H, W, 3) uint8`` RGB or ``(H, W)`` grey, paths,
-            URLs (extra ``remote``), or dicts with ``bytes`` or ``path``, as Hugging Face has. By default the first of
-            ``bytes``, ``content``, ``image``, ``path`` and ``uri`` that there is.
-        keep: columns to be passed on. By default all but ``column``, and that one, too, if it is called ``path`` or ``uri``.
-            None may be called like one of the answer.
-        masks: fill the column ``mask``, which is null else.
+        column: the column with the photos: bytes of image files, arrays ``(H, W, 3) uint8`` RGB or ``(H, W)`` grey, paths,
+            URLs (extra ``remote``), or dicts with ``bytes`` or ``path``, as used by Hugging Face. By default the first of
+            ``bytes``, ``content``, ``image``, ``path`` and ``uri`` that exists.
+        keep: input columns to keep. By default all except ``column``, which is also kept if it is named ``path`` or ``uri``.
+            None of them may have the name of a result column.
+        masks: fill the column ``mask``, which otherwise is null.
 
     Raises:
-        DataError: there is no such column, one is called like one of the answer, or the batch is of another kind.
+        DataError: there is no such column, a kept one has the name of a result column, or the batch is of another kind.
         DipsError: the model cannot be opened, see :func:`dips.load`.
     """
 
@@ -94,7 +94,7 @@ class Predictor:
         "label string, label_score float, class_scores array<float>, width int, height int, boxes array<array<float>>, "
         "box_scores array<float>, box_labels array<string>, mask binary, error string"
     )
-    """The columns that are added, as Spark's ``mapInPandas`` wants to be told of them."""
+    """Schema of the added columns for Spark's ``mapInPandas``."""
 
     def __call__(self, batch: Any) -> Any:
         """Predict a batch."""
@@ -125,7 +125,7 @@ def _opened(run: str, device: str, settings: tuple[str, ...], weights: tuple[str
 
 def _predicted(model: PredictionModel, photos: Sequence[Any], names: Sequence[str], *, masks: bool) -> list[_Row]:
     rows: list[_Row] = [{}] * len(photos)
-    paths: list[Path] = []  # of which each is one row's, though two may be equal
+    paths: list[Path] = []  # one object per row, although two may be equal
     places: dict[int, int] = {}
 
     def pictures(behind: Behind) -> Iterator[Path | Picture]:
@@ -148,10 +148,10 @@ def _predicted(model: PredictionModel, photos: Sequence[Any], names: Sequence[st
 
 
 def _picture(photo: Any, name: str, behind: Behind) -> Path | Picture:
-    """Return what a cell of the column has as something to be predicted.
+    """Return the content of a cell as an input for prediction.
 
     Raises:
-        DataError: it is no photo.
+        DataError: it is not a photo.
     """
     if isinstance(photo, Mapping):
         photo = photo.get("bytes") or photo.get("path")
@@ -199,10 +199,10 @@ class _Table:
 
     @staticmethod
     def of(batch: Any) -> _Table:
-        """Take a batch of any kind; libraries are not imported here, whoever has a batch of theirs has done so.
+        """Wrap a batch of any kind, without importing its library, which the caller has already done.
 
         Raises:
-            DataError: it is of another kind.
+            DataError: the batch is of an unknown kind.
         """
         kind = type(batch).__module__.partition(".")[0]
         if isinstance(batch, Mapping):
@@ -220,7 +220,7 @@ class _Table:
         return list(self.batch[name])
 
     def answer(self, keep: Sequence[str], rows: Sequence[_Row], classes: int) -> Any:
-        """Return the columns to be passed on, and those that are added."""
+        """Return the kept columns and the added ones."""
         added: dict[str, NDArray[Any]] = {name: _objects([row[name] for row in rows]) for name in _FIELDS}
         class_scores = np.full((len(rows), classes), np.nan, np.float32)
         for scores, row in zip(class_scores, rows, strict=True):
@@ -256,12 +256,12 @@ class _ArrowTable(_Table):
 
 
 def _lists(rows: Sequence[_Row]) -> dict[str, list[Any]]:
-    """Return the columns that are added without arrays."""
+    """Return the added columns, with arrays converted to lists."""
     return {name: [cell.tolist() if isinstance(cell := row[name], np.ndarray) else cell for row in rows] for name in _FIELDS}
 
 
 def _objects(cells: Sequence[Any]) -> NDArray[np.object_]:
-    """Return cells as an array, though they may all be arrays of one size."""
+    """Return cells as an object array, even if all of them are arrays of the same size."""
     column = np.empty(len(cells), object)
     for index, cell in enumerate(cells):
         column[index] = cell

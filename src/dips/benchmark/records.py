@@ -1,6 +1,6 @@
-"""The JSON of an evaluation: ``evaluation.json`` of ``dips evaluate``, ``--json`` of ``dips score``, what ``--tau-from`` reads.
+"""The JSON of an evaluation: ``evaluation.json`` of ``dips evaluate``, ``--json`` of ``dips score``, input of ``--tau-from``.
 
-In: results of a split. Out: records whose keys are those of docs/metrics.md, in percent; None where there is nothing to count.
+In: results of a split. Out: records with the keys of docs/metrics.md, in percent; None if there is nothing to count.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ __all__ = [
 CENTRE_NOTE = "a centred Gaussian; does not look at the photo"
 
 REPLICATES = 1000
-"""Resamples of the photos behind each bootstrap interval."""
+"""Number of resamples of the photos for each bootstrap interval."""
 
 
 class MethodRecord(Record, frozen=True, kw_only=True):
     """The numbers of one method.
 
     Attributes:
-        own: it is the one that is evaluated; the others are there for comparison.
-        note: what it is.
+        own: whether it is the evaluated method; the others are there for comparison.
+        note: a description of the method.
         boxes: see :meth:`~dips.evaluate.result.BoxResult.record`.
-        at_tau: see :meth:`~dips.evaluate.result.ThresholdResult.record`; None where nothing was chosen on validation.
+        at_tau: see :meth:`~dips.evaluate.result.ThresholdResult.record`; None if no threshold was chosen on validation.
         pxap, activations, dissection: see :class:`~dips.evaluate.result.MapResult`.
     """
 
@@ -62,7 +62,7 @@ class MethodRecord(Record, frozen=True, kw_only=True):
 
 
 class BaselineRecord(Record, frozen=True, kw_only=True):
-    """The main numbers of a method that is there for comparison."""
+    """The main numbers of a method included for comparison."""
 
     max_box_acc: float | None
     max_box_acc_v2: float | None
@@ -74,7 +74,7 @@ class BaselineRecord(Record, frozen=True, kw_only=True):
 
 
 class EvaluationRecord(Record, frozen=True, kw_only=True):
-    """What every evaluation says. The numbers at the top are those of the method that is evaluated."""
+    """The fields common to all evaluations. The numbers at the top are those of the evaluated method."""
 
     schema_version: int = EVALUATION_VERSION
     protocol: str
@@ -102,11 +102,11 @@ class ClassRecord(Record, frozen=True, kw_only=True):
     """One class of an evaluation.
 
     Attributes:
-        n: photos that have it, perhaps among others.
-        accuracy: percent of them that are predicted as a class of theirs.
-        box_acc_50: percent of them with a box that is right at IoU 0.5.
+        n: number of photos with this class, perhaps among others.
+        accuracy: percent of them predicted as one of their classes.
+        box_acc_50: percent of them with a correct box at IoU 0.5.
         ap50, ap: average precision of its boxes at the run's own threshold, as in a
-            :class:`~dips.benchmark.precision.PrecisionRecord`; None where it has no true box.
+            :class:`~dips.benchmark.precision.PrecisionRecord`; None if it has no true box.
     """
 
     name: str
@@ -118,19 +118,19 @@ class ClassRecord(Record, frozen=True, kw_only=True):
 
 
 class RunTauRecord(Record, frozen=True, kw_only=True):
-    """What the run's own threshold gives, by the field's metrics and over all boxes; percent.
+    """Results at the run's own threshold, by the field's metrics and over all boxes; percent.
 
     Attributes:
         tau: the threshold.
         box_acc_v2: as MaxBoxAccV2, with this one threshold.
-        precision: of all boxes, at IoU 0.5. Photos predicted as the background class have none; boxes in others of that class
-            are wrong.
-        recall: of all ground-truth boxes.
+        precision: precision of all boxes, at IoU 0.5. Photos predicted as the background class have none; boxes in other photos
+            of that class are wrong.
+        recall: recall of all ground-truth boxes.
         f1: their harmonic mean.
-        boxes, objects: how many there are of each.
+        boxes, objects: number of boxes, and of ground-truth boxes.
         ap50, ap: average precision of the boxes with their classes, as in a
-            :class:`~dips.benchmark.precision.PrecisionRecord`; None where no class is known.
-        calibrated: whether scores are chances, not only an order.
+            :class:`~dips.benchmark.precision.PrecisionRecord`; None if no class is known.
+        calibrated: whether scores are probabilities, not only a ranking.
         reliability: see :meth:`~dips.evaluate.reliability.Reliability.record`.
     """
 
@@ -152,15 +152,15 @@ class ModelEvaluation(EvaluationRecord, frozen=True, kw_only=True):
 
     Attributes:
         photos: see :func:`~dips.benchmark.fingerprints.fingerprints`.
-        note: a sentence of the user's about the photos.
-        validation_tau_from: how the thresholds were chosen, or why none of them suits these photos.
-        at_run_tau: what the boxes of ``dips predict`` are worth, at the run's own threshold; None where it has none.
-        class_accuracy: ``top1_cls`` where each class counts the same; None where no photo has a class.
+        note: the user's note about the photos.
+        validation_tau_from: how the thresholds were chosen, or why none of them applies to these photos.
+        at_run_tau: quality of the boxes of ``dips predict``, at the run's own threshold; None if it has none.
+        class_accuracy: ``top1_cls`` with equal weight for each class; None if no photo has a class.
         mode, second_look, unet_share: how the run predicts (``predict.mode``); side in pixels of the second look, 0 for none.
-        labels: what the run was trained on, in words.
+        labels: description of the labels that the run was trained on.
         sst: the transformer, which predicts (``accurate``) or taught the maps.
-        skipped, problems: photos that could not be read; everything that was wrong with the data, these included.
-        files: SHA-256 of what else the evaluation left in the run folder, by name.
+        skipped, problems: photos that could not be read; all problems of the data, including these.
+        files: SHA-256 of the other files that the evaluation wrote to the run folder, by name.
     """
 
     data: str
@@ -189,10 +189,10 @@ class MapEvaluation(EvaluationRecord, frozen=True, kw_only=True):
 
     Attributes:
         photos: see :func:`~dips.benchmark.fingerprints.fingerprints`.
-        n_truth: photos of the split, with a map or without.
-        resized: maps of other sizes were accepted; ``partial``: missing ones were.
+        n_truth: number of photos of the split, with or without a map.
+        resized: whether maps of other sizes were accepted; ``partial``: whether missing ones were.
         validation_tau_from: the file that the thresholds came from.
-        precision: of the boxes of a prediction, where the maps are those of one.
+        precision: average precision of the boxes, if the maps are those of a prediction.
     """
 
     maps: str
@@ -209,9 +209,9 @@ class MapEvaluation(EvaluationRecord, frozen=True, kw_only=True):
 
 
 class MethodResult(NamedTuple):
-    """A method's results, with a note that says what it is, and thresholds that were chosen for it on a validation split.
+    """A method's description, its results, and the thresholds chosen for it on a validation split.
 
-    Thresholds of one method suit no other.
+    Thresholds of one method do not apply to another.
     """
 
     note: str
@@ -223,8 +223,8 @@ def shared_fields(methods: Mapping[str, MethodResult], protocol: Protocol) -> di
     """Return the fields of :class:`EvaluationRecord`.
 
     Args:
-        methods: by name; the first one is the one that is evaluated.
-        protocol: what the numbers belong to.
+        methods: methods by name; the first is the evaluated one.
+        protocol: the protocol of the numbers.
     """
     own = next(iter(methods))
     records = {
@@ -268,7 +268,7 @@ _Tau = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
 class _Taus(Record, frozen=True, kw_only=True, rename={"at_30": "30", "at_50": "50", "at_70": "70"}):
-    """The thresholds of ``best_tau`` that a split can be measured at."""
+    """The thresholds of ``best_tau`` at which a split can be measured."""
 
     v1: _Tau
     at_30: _Tau
@@ -285,7 +285,7 @@ class _BaselineTaus(Record, frozen=True, kw_only=True):
 
 
 class _ValidationRecord(Record, frozen=True, kw_only=True):
-    """A view: what ``--tau-from`` needs of a :class:`MapEvaluation` or a :class:`ModelEvaluation`, of earlier versions, too."""
+    """The fields that ``--tau-from`` needs of a :class:`MapEvaluation` or :class:`ModelEvaluation`, even of old versions."""
 
     schema_version: int = EVALUATION_VERSION
     best_tau: _Taus
@@ -298,14 +298,14 @@ def read_validation_taus(path: Path, protocol: Protocol, photos: str) -> dict[st
     """Read the thresholds of a validation split, ``best_tau`` of an evaluation's JSON.
 
     Args:
-        protocol: the one that the thresholds are for.
-        photos: fingerprints of the photos that are evaluated at them.
+        protocol: the protocol of the current evaluation.
+        photos: fingerprints of the photos to be evaluated at the thresholds.
 
     Returns:
-        Thresholds by what they suit: ``maps``, the method that was evaluated, and ``centre``, if it is there.
+        Thresholds by method: ``maps``, the evaluated method, and ``centre``, if present.
 
     Raises:
-        DataError: the file has none, was made by another protocol, or with some of the ``photos``.
+        DataError: the file has none, was made with another protocol, or with some of the ``photos``.
     """
     remedy = "give the JSON that 'dips score' or 'dips evaluate' wrote for the validation split, with ground-truth boxes"
     record = read_record(path, _ValidationRecord, remedy=remedy, error=DataError)

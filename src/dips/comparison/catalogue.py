@@ -1,7 +1,7 @@
-"""Which methods there are, and in which order they can be fitted.
+"""The available methods, and the order in which they can be fitted.
 
-In: what a user typed after ``--methods``. Out: choices, checked before any work, then methods, those first that others build
-on.
+In: what a user typed after ``--methods``. Out: choices, checked before any work, then methods, starting with those that others
+build on.
 """
 
 from __future__ import annotations
@@ -65,11 +65,11 @@ Choice = ScoreMapMethod | type[ScoreMapMethod] | int | Literal["heads"]
 
 
 def choose_methods(names: Iterable[str | ScoreMapMethod]) -> list[Choice]:
-    """Return what the names stand for; files of the user's own are imported.
+    """Return what the names stand for; the user's own files are imported.
 
     Args:
-        names: in any case; ``heads`` stands for every head, ``all`` for everything; ``FILE.py:CLASS`` for the user's own
-            method; or a method.
+        names: case-insensitive; ``heads`` stands for every head, ``all`` for everything, ``FILE.py:CLASS`` for the user's own
+            method; or methods.
 
     Raises:
         ConfigError: there is no such method.
@@ -89,21 +89,21 @@ def choose_methods(names: Iterable[str | ScoreMapMethod]) -> list[Choice]:
             choices.append(choice)
         else:
             unknown.append(f"'{name.lower()}'{closest(name, [*METHODS, 'heads', 'all'])}")
-    if unknown:  # all of them at once
+    if unknown:  # report all of them at once
         known = ", ".join([*METHODS, "heads", "head1, head2 and so on", "all"])
         raise ConfigError(f"--methods: unknown method(s): {', '.join(unknown)}; known: {known}, or FILE.py:CLASS")
     return choices
 
 
 def create_methods(choices: Iterable[Choice], heads: Callable[[], int]) -> list[ScoreMapMethod]:
-    """Create methods with those that they need, in an order in which they can be fitted, each once.
+    """Create methods and those that they need, each once, in an order in which they can be fitted.
 
     Args:
         choices: see :func:`choose_methods`.
-        heads: returns the number of heads of the transformer; called only if one is chosen.
+        heads: returns the number of heads of the transformer; called only if a head is chosen.
 
     Raises:
-        ConfigError: the transformer has no such head, or a method needs one that there is not.
+        ConfigError: the transformer has no such head, or a method needs one that does not exist.
     """
     methods: dict[str, ScoreMapMethod] = {}
 
@@ -134,7 +134,7 @@ def create_methods(choices: Iterable[Choice], heads: Callable[[], int]) -> list[
 
 
 def sort_key(name: str) -> tuple[int, str]:
-    """Return what sorts names as the catalogue does: single heads after the others, unknown methods last."""
+    """Return a key that sorts names in catalogue order: single heads after the others, unknown methods last."""
     names = list(METHODS)
     if name in METHODS:
         return names.index(name), ""
@@ -143,7 +143,7 @@ def sort_key(name: str) -> tuple[int, str]:
 
 
 def _choice(name: str) -> Choice | None:
-    """Return what a single name stands for; None where it is unknown."""
+    """Return what a single name stands for; None if it is unknown."""
     if ".py:" in name or name.endswith(".py"):
         return _own_class(name)
     name = name.lower()
@@ -154,10 +154,10 @@ def _choice(name: str) -> Choice | None:
 
 
 def _require_attributes(kind: str, method: ScoreMapMethod) -> None:
-    """Check that a method says what the table needs.
+    """Check that a method defines what the table needs.
 
     Raises:
-        ConfigError: it does not.
+        ConfigError: an attribute is missing or invalid.
     """
     if missing := [name for name in ("name", "title", "paper") if not isinstance(getattr(method, name, None), str)]:
         raise ConfigError(f'--methods: {kind} lacks {", ".join(missing)}; write it into the class, e.g. {missing[0]} = "..."')
@@ -168,7 +168,7 @@ def _require_attributes(kind: str, method: ScoreMapMethod) -> None:
 
 
 def _own_class(item: str) -> type[ScoreMapMethod]:
-    """Return a class of methods from a file that the user names."""
+    """Return a method class from a file named by the user."""
     file, _, name = item.rpartition(":") if ".py:" in item else (item, "", "")
     path = Path(file).expanduser()
     if not path.is_file():
@@ -178,7 +178,7 @@ def _own_class(item: str) -> type[ScoreMapMethod]:
     spec = importlib.util.spec_from_file_location(module_name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module  # dataclasses look their module up
+    sys.modules[module_name] = module  # dataclasses look up their module
     try:
         spec.loader.exec_module(module)
     except Exception as error:
@@ -198,7 +198,7 @@ def _own_class(item: str) -> type[ScoreMapMethod]:
         )
     try:
         method = kind()
-    except TypeError as error:  # abstract, or it wants arguments
+    except TypeError as error:  # abstract, or it requires arguments
         raise ConfigError(f"--methods {item}: {name} cannot be made ({error})") from error
     _require_attributes(item, method)
     if method.name in METHODS or not re.fullmatch(r"[a-z0-9][a-z0-9+._-]*", method.name):

@@ -1,7 +1,7 @@
 """The pictures of a comparison: photos x methods (Figures 3 and 4 of the paper), attention by block and head (Figure 1).
 
-In: the maps that were kept of a few photos, and the comparison. Out: ``sheet-1.jpg`` and so on, ``attention-1.jpg`` and so on,
-drawn with :mod:`dips.pictures.drawing`.
+In: the stored maps of a few photos, and the comparison. Out: ``sheet-1.jpg`` and so on, ``attention-1.jpg`` and so on, drawn
+with :mod:`dips.pictures.drawing`.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from dips.types import FloatArray, Sample
 
 __all__ = ["Column", "attention_sheet", "method_sheets", "shown_photos", "write_attention", "write_sheets"]
 
-_PHOTO_SIDE = 480  # photos are read no larger
+_PHOTO_SIDE = 480  # photos are read at most this large
 _JPEG_QUALITY = 90
 _ATTENTION_PHOTOS = 2
 _GAP = 6
-_CORRECT_IOU = 0.5  # from which the number in the corner is blue
-_BRIGHTEST_PERCENTILE = 99  # of a map of attention: a few patches far above all others would leave the rest black
+_CORRECT_IOU = 0.5  # the number in the corner is blue from here on
+_BRIGHTEST_PERCENTILE = 99  # of an attention map: a few patches far above all others would leave the rest black
 _NUMBER_NOTE = f"number: best IoU with a ground-truth box, blue from {_CORRECT_IOU} on"
 
 
@@ -50,7 +50,7 @@ class Column(NamedTuple):
     """What one method finds in the photos of a sheet, one item per photo.
 
     Attributes:
-        title: above the column.
+        title: heading of the column.
         maps: ``(h, w)`` score maps in [0, 1] of any size; stretched over the photo.
         boxes: ``(N, 4)`` ``x0 y0 x1 y1`` in the photo's pixels, end exclusive.
 
@@ -66,7 +66,7 @@ class Column(NamedTuple):
 
 
 def shown_photos(samples: Sequence[Sample], count: int) -> list[Sample]:
-    """Return ``count`` readable photos with boxes, evenly over the split: nobody chose them by how they look."""
+    """Return up to ``count`` readable photos with boxes, evenly spread over the split, so that none is hand-picked."""
     boxed = [sample for sample in samples if sample.boxed]
     indices = np.linspace(0, len(boxed) - 1, min(count, len(boxed))).round().astype(int)
     return [boxed[index] for index in indices if _photo(boxed[index]) is not None]
@@ -82,14 +82,14 @@ def write_sheets(
 ) -> list[Path]:
     """Draw the stored maps of all methods that have them.
 
-    The boxes stand at the threshold of the largest contour that was chosen on validation, or at the best one of the split where
-    none was chosen. Existing sheets of the same split and protocol are replaced.
+    Boxes are drawn at the threshold chosen on validation for the largest contour, or at the best one of the split if none was
+    chosen. Existing sheets of the same split and protocol are replaced.
 
     Args:
-        folder: that of the comparison.
-        shown: the photos.
-        seed: folder of the seed that is shown.
-        file_stem: name of the split's files.
+        folder: folder of the comparison.
+        shown: photos to show.
+        seed: folder of the seed to show.
+        file_stem: stem of the split's file names.
 
     Returns:
         The files.
@@ -110,7 +110,7 @@ def write_sheets(
         boxes = [_largest_box(maps[sample.id], photo, tau) for sample, photo in pairs]
         columns.append(Column(method.title, [maps[sample.id] for sample, _ in pairs], boxes))
     if not columns or not pairs:
-        return _write(folder, stem, [])  # existing ones show what no longer exists
+        return _write(folder, stem, [])  # existing sheets show what no longer exists
     chosen = {_chosen_tau(method) is not None for method in comparison.methods if method.runs}
     validation, oracle = "the one chosen on validation", "the best of these photos (oracle)"
     words = validation if chosen == {True} else oracle if chosen == {False} else f"{validation}, else {oracle}"
@@ -150,22 +150,22 @@ def _photo(sample: Sample, depth: Depth | None = None) -> ByteImage | None:
 
 
 def _chosen_tau(method: ComparedMethod) -> dict[str, float] | None:
-    """Return the thresholds that were chosen on validation, if any were."""
+    """Return the thresholds chosen on validation, if any."""
     return (method.runs[0]["at_tau"] or {}).get("tau") or None
 
 
 def _ground_truth_boxes(sample: Sample, photo: ByteImage) -> NDArray[Any]:
     """Return the ground-truth boxes ``(K, 4)`` in the pixels of the picture."""
     width, height = sample.frame or image_size(sample.path)
-    assert sample.boxes is not None  # of shown_photos
+    assert sample.boxes is not None  # shown_photos returns only photos with boxes
     return np.asarray(sample.boxes * np.array([photo.shape[1] / width, photo.shape[0] / height] * 2, np.float32))
 
 
 def _largest_box(score_map: FloatArray, photo: ByteImage, tau: float) -> NDArray[Any]:
-    """Return the box ``(1, 4)`` of the largest contour, which MaxBoxAcc judges in its frame, in the picture's pixels."""
+    """Return the largest contour's box ``(1, 4)`` in the picture's pixels, found in the frame that MaxBoxAcc uses."""
     box = boxes_at_thresholds(FRAMED.resized(score_map, None)).at(tau, multi_contour=False)
     scale = np.array([photo.shape[1], photo.shape[0]] * 2) / FRAME
-    return np.asarray(box[(box[:, 2:] > box[:, :2]).all(1)] * scale)  # without foreground it is a point
+    return np.asarray(box[(box[:, 2:] > box[:, :2]).all(1)] * scale)  # without foreground the box is a point
 
 
 def _write(folder: Path, stem: str, pictures: Sequence[Picture]) -> list[Path]:
@@ -188,21 +188,21 @@ def method_sheets(
     max_columns: int = 9,
     about: str = "",
 ) -> list[Picture]:
-    """Draw a row per photo, a column per method: score map, predicted and ground-truth boxes, and the best IoU between them.
+    """Draw a row per photo and a column per method: score map, predicted and true boxes, and the best IoU between them.
 
     Args:
         photos: ``(H, W, 3) uint8`` RGB, at least one.
-        ground_truth: ``(K, 4)`` boxes of each, as :attr:`Column.boxes`; None where they are unknown.
+        ground_truth: ``(K, 4)`` boxes of each photo, as in :attr:`Column.boxes`; None if they are unknown.
         columns: the methods, at least one, from left to right.
         side: width and height in pixels of the square that every photo is fitted into.
-        max_columns: methods per picture; more go into further pictures of about equally many, each with the photos on its left.
-        about: what is shown, and at which threshold, for the line below.
+        max_columns: maximum number of methods per picture; more are split evenly over several, each with photos on its left.
+        about: what is shown and at which threshold, printed below.
 
     Returns:
         ``(H, W, 3) uint8`` each.
 
     Raises:
-        DataError: there are no photos or methods, or not as many of one as of the other.
+        DataError: there are no photos or methods, or the numbers of photos, ground truths, maps and boxes differ.
     """
     counts = {len(photos), len(ground_truth), *(len(items) for column in columns for items in (column.maps, column.boxes))}
     if not columns or len(counts) > 1 or not photos:
@@ -249,7 +249,7 @@ def _tile(
     to_tile: NDArray[np.float64],
     pen: Pen,
 ) -> Image.Image:
-    """Draw everything on a small photo; boxes ``(N, 4)`` are in the pixels of the large one, times ``to_tile`` in its own."""
+    """Draw everything on a downscaled photo; boxes ``(N, 4)`` are in pixels of the original, ``to_tile`` scales them."""
     height, width = picture.shape[:2]
     tile = Image.fromarray(picture if score_map is None else drawing.blend(picture, stretched(score_map, (width, height))))
     draw = ImageDraw.Draw(tile)
@@ -258,7 +258,7 @@ def _tile(
     for box in boxes * to_tile:
         drawing.solid_box(draw, inside(box, width, height), pen)
     if score_map is not None and len(true_boxes):
-        last = np.array([0, 0, 1, 1])  # pixels counted as in the protocol, the last one included
+        last = np.array([0, 0, 1, 1])  # pixels are counted as in the protocol, including the last one
         best = float(iou(boxes - last, true_boxes - last).max()) if len(boxes) else 0.0
         colours = (PREDICTED, DARK) if best >= _CORRECT_IOU else (DARK, OUTLINE)
         drawing.tag(draw, f"{best:.2f}", 0, 0, pen, *colours)
@@ -266,20 +266,20 @@ def _tile(
 
 
 def attention_sheet(photo: Picture, attention: NDArray[Any], *, side: int = 112, about: str = "") -> Picture:
-    """Draw a row per block of the transformer, a column per head and one for their mean; the photo stands above.
+    """Draw a row per block of the transformer and a column per head, plus one for their mean; the photo is at the top.
 
     Args:
         photo: ``(H, W, 3) uint8`` RGB.
-        attention: ``(L, heads, h, w)`` of the class token to the patches, not negative; in each map the highest hundredth is
+        attention: ``(L, heads, h, w)`` from the class token to the patches, non-negative; in each map the highest hundredth is
             brightest.
         side: width and height in pixels of the square that every map is fitted into.
-        about: what is shown, for a line below.
+        about: what is shown, printed below.
 
     Returns:
         ``(H, W, 3) uint8``.
 
     Raises:
-        DataError: the attention has another shape, or NaN.
+        DataError: the attention has the wrong shape, or contains NaN.
     """
     maps = np.asarray(attention, dtype=np.float32)
     if maps.ndim != 4 or 0 in maps.shape or not np.isfinite(maps).all():
@@ -291,7 +291,7 @@ def attention_sheet(photo: Picture, attention: NDArray[Any], *, side: int = 112,
     small = _fitted(photo, side)
     height, width = small.shape[:2]
     font = max(11, side // 9)
-    line, label = round(1.3 * font), 5 * font  # room above the columns, beside the rows
+    line, label = round(1.3 * font), 5 * font  # room above the columns and beside the rows
     step, first, top = width + _GAP, label + _GAP, max(height, 5 * line) + 2 * _GAP + line
     # between the heads and their mean there is a double gap; the words beside the photo need some room
     page_width, page_height = first + max(heads + 1, 4) * step + _GAP, top + blocks * (height + _GAP)
@@ -321,18 +321,18 @@ def _rectangles(boxes: NDArray[Any] | None) -> NDArray[np.float64]:
 
 
 def _fitted(photo: Picture, side: int) -> Picture:
-    """Return the photo with its longer side at ``side`` pixels, shrunk or enlarged."""
+    """Return the photo resized so that its longer side has ``side`` pixels."""
     height, width = photo.shape[:2]
     scale = side / max(height, width)
     return resize_image(photo, (max(1, round(width * scale)), max(1, round(height * scale))))
 
 
 def _wrapped(words: str, font: int, width: int) -> list[str]:
-    """Return at most four lines that fit the page's width; none of no words."""
+    """Return at most four lines that fit the page's width; none if ``words`` is empty."""
     return text_lines(ImageDraw.Draw(Image.new("RGB", (1, 1))), words, font, width - 2 * _GAP, 4) if words else []
 
 
 def _write_lines(draw: ImageDraw.ImageDraw, lines: Sequence[str], x: float, y: float, step: int, font: int) -> None:
-    """Write lines below each other; ``y`` is the middle of the first."""
+    """Write lines one below the other; ``y`` is the middle of the first."""
     for number, words in enumerate(lines):
         draw.text((x, y + number * step), words, INK, font_for(words, font), anchor="lm")

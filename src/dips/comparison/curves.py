@@ -20,13 +20,13 @@ __all__ = ["comparison_plots"]
 
 
 def comparison_plots(comparison: Comparison, about: str = "") -> list[Plot]:
-    """Return photos correct over the threshold, mean over the IoUs and seeds, of any number of methods; no or one plot.
+    """Return at most one plot: photos correct over the threshold, averaged over IoUs and seeds, with a line per method.
 
-    This project's methods are drawn strong, the best others in colours, single heads of the transformer last, and the rest thin
-    and grey.
+    This project's methods are drawn in bold, the best others in colours, single heads of the transformer last, and the rest
+    thin and grey.
 
     Args:
-        about: on what the methods were measured; stands below the x axis.
+        about: what the methods were measured on; printed below the x axis.
     """
     curves = []
     for method in comparison.methods:
@@ -54,5 +54,5 @@ def comparison_plots(comparison: Comparison, about: str = "") -> list[Plot]:
 
 
 def _is_head(method: ComparedMethod) -> bool:
-    """Return whether it is one head of the transformer."""
+    """Return whether the method is a single head of the transformer."""
     return re.fullmatch(r"head\d+", method.name) is not None

@@ -1,7 +1,7 @@
-"""DiPS as one method among others: as its runs predict by default, in the accurate mode, and with parts left out.
+"""DiPS as one of the compared methods: with default predictions, in accurate mode, and with parts left out.
 
-In: a study. Out: a run folder like any other, made by :func:`dips.fitting.fit.fit`, which ``dips predict`` and
-``dips evaluate`` take, and its score maps.
+In: a study. Out: an ordinary run folder created by :func:`dips.fitting.fit.fit`, usable by ``dips predict`` and
+``dips evaluate``, and its score maps.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _RUN, _STORE = "run", "store"
 
 
 class _Mode(ScoreMapMethod):
-    """The networks of a run in one mode of prediction."""
+    """The networks of a run in one prediction mode."""
 
     labels: ClassVar[Literal["none", "image"]] = "image"
     shares: ClassVar[bool] = True
@@ -47,18 +47,18 @@ class _Mode(ScoreMapMethod):
 
     @property
     def parameters(self) -> int:
-        """Number of parameters of the networks that have a part in map or class."""
+        """Number of parameters of the networks that contribute to the map or the class."""
         frozen = self.networks.frozen
         transformer = frozen.transformer if self.networks.config.mode == "accurate" else None
         parts = [frozen.classifier, self.networks.localizer, transformer]
         return sum(p.numel() for part in parts if part is not None for p in part.parameters())
 
     def answer(self, batch: PhotoBatch) -> Answer:
-        """Return what the run answers in this mode."""
+        """Return the run's answer in this mode."""
         return self.networks.answer(batch)
 
     def maps(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Return the score maps ``(B, S, S)``, whatever the labels."""
+        """Return the score maps ``(B, S, S)``, regardless of the labels."""
         return self._judged(images)[0]
 
     def probabilities(self, images: Tensor) -> Tensor:
@@ -66,17 +66,17 @@ class _Mode(ScoreMapMethod):
         return self._judged(images)[1]
 
     def _judged(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return both from one pass; see :meth:`~dips.models.networks.Networks.judge`."""
+        """Return maps and probabilities from one pass; see :meth:`~dips.models.networks.Networks.judge`."""
         if self._last is None or self._last[0] is not images:
             self._last = images, self.networks.judge(self.networks.frozen.look(images))
         return self._last[1]
 
 
 class Dips(_Mode):
-    """The localizer of this project, trained as ``dips train`` does.
+    """The localizer of this project, trained as by ``dips train``.
 
-    Its harvest goes into a store of its own, which is removed afterwards: what another training left in the store would cost
-    nothing here.
+    Its harvest goes into a store of its own, which is removed afterwards: reusing what another training left in a shared store
+    would hide the harvest's cost.
 
     Attributes:
         changes: settings that differ from the study's.
@@ -90,22 +90,22 @@ class Dips(_Mode):
     study: Study
 
     def build(self, study: Study) -> None:
-        """Make nothing: the run folder holds the networks."""
+        """Build nothing: the run folder holds the networks."""
         self.study = study
 
     def train(self, study: Study) -> Fit:
         """Train as ``dips train`` does.
 
-        Harvest, classifier and linear maps take what they take. A U-Net makes as many epochs as the budget leaves time for,
-        and as the settings allow.
+        Harvest, classifier and linear maps take as long as they need. The U-Net is trained for as many epochs as the rest of
+        the budget and the settings allow.
         """
         folder, run = study.folder / self.name, self._run(study)
         config, harvest = study.config.replace(**self.changes), 0.0
         if not ((run / MODEL).is_file() or self._timed(study).is_file()):
-            shutil.rmtree(folder / _STORE, ignore_errors=True)  # of a fit that was killed: what it took is not known
+            shutil.rmtree(folder / _STORE, ignore_errors=True)  # left by a killed fit: the time it took is unknown
         if config.train.epochs:
             harvest = self._harvest(study, config)
-        if (run / CONFIG).is_file():  # a training that was killed goes on with its settings
+        if (run / CONFIG).is_file():  # a killed training resumes with its settings
             recipe = run / CONFIG
             config = load_config(recipe)
         else:
@@ -132,13 +132,13 @@ class Dips(_Mode):
         return Fit(
             steps=epochs * -(-len(study.train) // config.train.batch),
             epochs=epochs,
-            seconds=fixed + spent.training,  # also before this call, where a training was killed
+            seconds=fixed + spent.training,  # including the time before this call if a training was killed
             fixed=fixed,
             chosen=trained.record.selection,
         )
 
     def _harvest(self, study: Study, config: Config) -> float:
-        """Do what a training of a U-Net does before its first epoch, and return the seconds that it took, now or earlier."""
+        """Run what precedes the first epoch of a U-Net, and return the seconds that this took, now or in an earlier call."""
         timed = self._timed(study)
         if not timed.is_file():
             started = time.perf_counter()
@@ -160,11 +160,11 @@ class Dips(_Mode):
         return study.folder / self.name / "harvest-seconds.txt"
 
     def load(self, study: Study, state: Mapping[str, Tensor]) -> None:
-        """Open the run folder that an earlier fit left."""
+        """Open the run folder of an earlier fit."""
         self._open(study)
 
     def _open(self, study: Study) -> None:
-        # no other method looks at the mirror image, too
+        # no flipping, as no other method averages over the mirrored photo
         self.model = Model.open(
             self._run(study), device=str(study.device), settings=["predict.flip=false"], weights=study.given
         )
@@ -180,15 +180,15 @@ class Dips(_Mode):
 
 
 class _OnDips(_Mode):
-    """Other maps of the run that :class:`Dips` fitted."""
+    """Other maps of the run fitted by :class:`Dips`."""
 
     needs: ClassVar[tuple[str, ...]] = ("dips",)
 
     def build(self, study: Study) -> None:
-        """Take the fitted run.
+        """Use the fitted run.
 
         Raises:
-            ConfigError: it has no linear maps.
+            ConfigError: the run has no linear maps.
         """
         dips = study.fitted("dips")
         assert isinstance(dips, Dips)
@@ -203,7 +203,7 @@ class _OnDips(_Mode):
 
 
 class Accurate(_OnDips):
-    """The same run in the mode ``accurate``: the fast map, and a second look of CNN and transformer."""
+    """The same run in ``accurate`` mode: the fast map, and a second look by CNN and transformer."""
 
     name = "accurate"
     title = "DiPS, accurate"
@@ -232,7 +232,7 @@ _ONE_LOOK = {
 
 
 class JoinedKeys(Dips):
-    """The joined map without the CNN: a run whose linear map sees the transformer's keys alone."""
+    """The joined map without the CNN: a run whose linear map sees only the transformer's keys."""
 
     name = "joined-keys"
     title = "DiPS, joined map without CNN"
@@ -241,9 +241,9 @@ class JoinedKeys(Dips):
 
 
 class JoinedCnn(Dips):
-    """The joined map without the keys: a run whose linear map is fitted on the CNN's stages alone.
+    """The joined map without the keys: a run whose linear map is fitted only on the CNN's stages.
 
-    The fast map of a usual run sees the same, but imitates the joined one.
+    The fast map of an ordinary run has the same inputs, but imitates the joined map.
     """
 
     name = "joined-cnn"
@@ -253,7 +253,7 @@ class JoinedCnn(Dips):
 
     def _of(self, model: Model) -> Networks:
         assert model.stored.linear is not None
-        frozen = FrozenNetworks(model.stored.classifier, side=model.config.classifier.size)  # keys have no weight here
+        frozen = FrozenNetworks(model.stored.classifier, side=model.config.classifier.size)  # keys carry no weight here
         settings = replace(model.config.predict, mode="fast")
         networks = model.stored.networks("fast", frozen, settings, model.device)
         networks.linear = model.stored.linear.accurate.first(model.stored.linear.stages).to(model.device)

@@ -1,19 +1,19 @@
-"""What a comparison keeps on disk, so that it continues where it stopped and nothing is computed twice.
+"""The files of a comparison, so that it resumes where it stopped and computes nothing twice.
 
 ::
 
-    OUT/compare.json             what identifies it
+    OUT/compare.json             identity of the comparison
     OUT/config.toml              settings
     OUT/seed-0/cam/source.json   the code that fits the method (Source); written first
-    OUT/seed-0/cam/fit.json      how it learned (FitFile); written last, so that it marks a fitted method
+    OUT/seed-0/cam/fit.json      how it was fitted (FitFile); written last, so that it marks a fitted method
     OUT/seed-0/cam/state.safetensors
-    OUT/seed-0/cam/test.json     its numbers on a split (ResultFile), and at which thresholds of validation
-    OUT/seed-0/cam/test.maps.safetensors    its maps of the photos that the sheet shows
+    OUT/seed-0/cam/test.json     its numbers on a split (ResultFile), and the validation thresholds used
+    OUT/seed-0/cam/test.maps.safetensors    its maps of the photos shown in the sheet
     OUT/seed-0/dips/run/         a run folder: 'dips predict' works on it
     OUT/table.json, .md, .tex    the table (Comparison), with its figures
-    OUT/table-original-pixels.json ...    that of another protocol or split
+    OUT/table-original-pixels.json ...    the table of another protocol or split
 
-In: results. Out: files, each whole or not at all.
+In: results. Out: files, each written atomically.
 """
 
 from __future__ import annotations
@@ -44,18 +44,18 @@ from dips.types import FloatArray
 
 __all__ = ["MethodFolder", "claim_folder", "read_methods", "require_comparison", "with_needs"]
 
-_CURVE_STEP = 5  # the table keeps every fifth threshold of the curves, each method's own file all of them
+_CURVE_STEP = 5  # the table stores every fifth threshold of the curves, each method's own file all of them
 _REMEDY = "remove it, and it will be rebuilt"
 
 
 def require_comparison(folder: Path, besides: Path | None = None) -> None:
-    """Check that a folder is there to be filled, or holds a comparison.
+    """Check that a folder is unused or holds a comparison.
 
     Args:
-        besides: the file of another option, which may lie in the folder.
+        besides: file of another option, which may be in the folder.
 
     Raises:
-        RunError: it is something else.
+        RunError: the folder holds something else.
     """
     ours = ("compare.json", "config.toml")
     if not is_unused(folder, besides) and not any((folder / name).is_file() for name in ours):
@@ -70,13 +70,13 @@ _DIGESTS = {
 
 
 def claim_folder(folder: Path, identity: Mapping[str, Any], config: Config) -> None:
-    """Start a comparison in ``folder``, or check that it is the one that was started there.
+    """Start a comparison in ``folder``, or check that the one started there is the same.
 
     Args:
-        identity: what must be the same, by the name of its option.
+        identity: what must be the same, by option name.
 
     Raises:
-        RunError: it is another one.
+        RunError: the folder holds a different comparison.
     """
     settings = folder / "config.toml"
     claim = Claim(
@@ -110,7 +110,7 @@ class MethodFolder:
         self._state_path = folder / "state.safetensors"
 
     def fit_file(self) -> FitFile | None:
-        """Read how the method learned; None where it has not.
+        """Read how the method was fitted; None if it was not.
 
         Raises:
             RunError: the file is damaged.
@@ -118,7 +118,7 @@ class MethodFolder:
         return read_record(self._fit_path, FitFile, remedy=_REMEDY) if self._fit_path.is_file() else None
 
     def source(self) -> Source | None:
-        """Read which code fits the method; None where no fit was begun, or an early version began it.
+        """Read which code fits the method; None if no fit was started, or an early version started it.
 
         Raises:
             RunError: the file is damaged.
@@ -126,7 +126,7 @@ class MethodFolder:
         return read_record(self._source_path, Source, remedy=_REMEDY) if self._source_path.is_file() else None
 
     def outdated(self, method: ScoreMapMethod) -> str:
-        """Return why what is here of a fit, finished or not, is not that of the method as it is now; empty where it is.
+        """Return why the stored fit, finished or not, does not match the method as it is now; empty if it does.
 
         Raises:
             RunError: a file is damaged.
@@ -136,10 +136,10 @@ class MethodFolder:
         return source.differs(Source.of(method))
 
     def begin(self, method: ScoreMapMethod, *, anew: bool) -> None:
-        """Prepare a fit: numbers of an earlier one are removed, with those of all methods that were built on it.
+        """Prepare a fit: remove the numbers of an earlier one, and all methods that were built on it.
 
         Args:
-            anew: remove everything else as well, such as the run folder of an interrupted fit, which would be continued.
+            anew: remove everything else as well, such as the run folder of an interrupted fit, which would be resumed.
         """
         if anew:
             self.forget()
@@ -148,14 +148,14 @@ class MethodFolder:
         write_json(self._source_path, Source.of(method))
 
     def save_fit(self, method: ScoreMapMethod, fit: Fit) -> None:
-        """Write a method that has learned."""
+        """Write a fitted method."""
         with atomic_file(self._state_path, "wb") as file:
             file.write(safetensors.torch.save(method.state()))
         words = MethodWords(**{key: getattr(method, key) for key in MethodWords.__struct_fields__})
         write_json(self._fit_path, FitFile(**_plain(fit.record()), method=words))
 
     def forget(self) -> None:
-        """Remove everything that a fit left, and all methods that were built on it."""
+        """Remove everything left by a fit, and all methods that were built on it."""
         self._forget_numbers()
         if self.folder.exists():
             shutil.rmtree(self.folder)
@@ -169,10 +169,10 @@ class MethodFolder:
                 other.forget()
 
     def state(self) -> dict[str, Any]:
-        """Read the tensors of a method that has learned.
+        """Read the tensors of a fitted method.
 
         Raises:
-            RunError: they are damaged.
+            RunError: the file is damaged.
         """
         try:
             return safetensors.torch.load_file(self._state_path)
@@ -180,10 +180,10 @@ class MethodFolder:
             raise RunError(f"{self._state_path} is damaged ({error}); remove {self.folder}, and it will be rebuilt") from error
 
     def result(self, file_stem: str) -> ResultFile | None:
-        """Read the method's numbers on a split; None where it was not measured.
+        """Read the method's numbers on a split; None if it was not measured.
 
         Args:
-            file_stem: name of the split's files.
+            file_stem: stem of the split's file names.
 
         Raises:
             RunError: the file is damaged.
@@ -192,7 +192,7 @@ class MethodFolder:
         return read_record(path, ResultFile, remedy=_REMEDY) if path.is_file() else None
 
     def save_result(self, file_stem: str, record: Mapping[str, Any], maps: Mapping[str, FloatArray]) -> ResultFile:
-        """Write its numbers, with the keys of :class:`ResultFile`, and its maps ``(h, w)`` in [0, 1] by photo.
+        """Write the method's numbers, with the keys of :class:`ResultFile`, and its maps ``(h, w)`` in [0, 1] by photo.
 
         Returns:
             The numbers.
@@ -205,10 +205,10 @@ class MethodFolder:
         return result
 
     def maps(self, file_stem: str) -> dict[str, FloatArray]:
-        """Read the kept maps ``(h, w)`` by photo; empty where there are none.
+        """Read the stored maps ``(h, w)`` by photo; empty if there are none.
 
         Raises:
-            RunError: they are damaged.
+            RunError: the file is damaged.
         """
         path = self._maps_path(file_stem)
         try:
@@ -221,14 +221,14 @@ class MethodFolder:
 
 
 def read_methods(folder: Path, file_stem: str, results: Mapping[tuple[int, str], ResultFile]) -> list[ComparedMethod]:
-    """Return everything that a comparison's folder holds on a split: the methods, with a run for each seed.
+    """Return all results in a comparison's folder for a split: the methods, with a run for each seed.
 
-    What other code made than there is now is left out, and told: its numbers cannot be compared with the others.
+    Results of other code than the current one are skipped with a log line: their numbers cannot be compared with the others.
 
     Args:
-        folder: that of the comparison.
-        file_stem: name of the split's files.
-        results: those that need not be read, by seed and name of the method.
+        folder: folder of the comparison.
+        file_stem: stem of the split's file names.
+        results: results that need not be read, by seed and name of the method.
 
     Raises:
         RunError: a file is damaged.
@@ -259,13 +259,13 @@ def read_methods(folder: Path, file_stem: str, results: Mapping[tuple[int, str],
 
 
 def _outdated(method: MethodFolder) -> str:
-    """Return as :meth:`Source.outdated` whether the code of a fit is no longer what it was."""
+    """Return what has changed in the code of a fit, like :meth:`Source.outdated`."""
     source = method.source()
     return OTHER_VERSION if source is None else source.outdated()
 
 
 def _numbers(result: ResultFile) -> dict[str, Any]:
-    """Return what the table keeps of a method's numbers."""
+    """Return the part of a method's numbers that the table stores."""
     numbers: dict[str, Any] = msgspec.to_builtins(result)
     del numbers["schema_version"]
     if curves := numbers["boxes"].get("curves"):
@@ -274,7 +274,7 @@ def _numbers(result: ResultFile) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a method's own record as JSON can hold it: NumPy's floats as Python's, and None for what is not finite."""
+    """Return a method's own record as JSON values: NumPy floats as Python floats, and None for what is not finite."""
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -285,7 +285,7 @@ def _plain(value: Any) -> Any:
 
 
 def with_needs(names: Iterable[str], needs: Mapping[str, Sequence[str]]) -> set[str]:
-    """Return these methods and all that they build on, by what each needs directly."""
+    """Return these methods and all that they build on, given the direct needs of each."""
     reached: set[str] = set()
     rest = list(names)
     while rest:

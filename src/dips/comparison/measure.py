@@ -1,4 +1,4 @@
-"""One seed of a comparison: every method is fitted or restored, then measured, and its results are kept at once.
+"""One seed of a comparison: every method is fitted or restored, then measured, and its results are saved immediately.
 
 In: a study and methods in an order in which they can be fitted. Out: files of :class:`~dips.comparison.folder.MethodFolder`.
 """
@@ -30,7 +30,7 @@ from dips.types import DataSet, FloatArray, Problem, Sample
 
 __all__ = ["Measurer"]
 
-_TIMED = 8  # photos that an answer is timed on
+_TIMED = 8  # photos used to time an answer
 
 
 class Measurer:
@@ -38,10 +38,10 @@ class Measurer:
 
     Attributes:
         test: photos that methods are measured on.
-        shown: those of them whose maps are kept for the sheet.
-        depth: how values of more than 8 bits in ``test`` are brought to 8.
-        file_stem: name of the files that hold numbers and maps of this split.
-        results: what was measured now, by seed and name.
+        shown: test photos whose maps are stored for the sheet.
+        depth: how values of more than 8 bits in ``test`` are reduced to 8.
+        file_stem: stem of the files that hold numbers and maps of this split.
+        results: what this object has measured, by seed and name.
         failed: methods that raised, with seed and reason.
         problems: photos that could not be read.
     """
@@ -57,9 +57,9 @@ class Measurer:
         self.problems: list[Problem] = []
 
     def measure_seed(self, study: Study, methods: Sequence[ScoreMapMethod]) -> None:
-        """Fit and measure with one seed.
+        """Fit and measure methods with one seed.
 
-        A method is measured as soon as it has learned; those that learn nothing or share the transformer's passes are measured
+        A method is measured as soon as it is fitted; those that learn nothing or share the transformer's passes are measured
         together, at the end.
         """
         stale = self._stale(study, methods)
@@ -85,7 +85,7 @@ class Measurer:
             self._measure(study, together)
 
     def _stale(self, study: Study, methods: Sequence[ScoreMapMethod]) -> dict[str, str]:
-        """Return the methods that must be fitted, each with what spoilt its earlier fit, which is told, or ""."""
+        """Return the methods that must be fitted, each with the reason why an earlier fit is outdated (also logged), or ""."""
         stale: dict[str, str] = {}
         for method in methods:
             folder = self._folder(study, method)
@@ -104,13 +104,13 @@ class Measurer:
         return MethodFolder(study.folder / method.name)
 
     def _ready(self, study: Study, method: ScoreMapMethod, stale: Mapping[str, str], *, keep: bool) -> bool:
-        """Fit the method, or restore an earlier fit; return whether that worked."""
+        """Fit the method, or restore an earlier fit; return whether that succeeded."""
         folder = self._folder(study, method)
         try:
             if missing := [name for name in method.needs if name not in study.done]:
                 raise ConfigError(f"it builds on {', '.join(missing)}, which failed")
             if method.name in stale:
-                folder.begin(method, anew=bool(stale[method.name]))  # no numbers of other code stay if this fit fails
+                folder.begin(method, anew=bool(stale[method.name]))  # no numbers of other code remain if this fit fails
                 folder.save_fit(method, method.fit(study))
             else:
                 method.restore(study, folder.state())
@@ -129,7 +129,7 @@ class Measurer:
         self.failed.append({"name": method.name, "title": method.title, "seed": study.seed, "why": why})
 
     def _measure(self, study: Study, methods: Sequence[ScoreMapMethod]) -> None:
-        """Choose thresholds on validation, measure on the split."""
+        """Choose thresholds on validation, and measure on the split."""
         working = {method.name: method for method in methods}
         shown = {sample.id for sample in self.shown}
         maps: dict[str, dict[str, FloatArray]] = {name: {} for name in working}
@@ -166,7 +166,7 @@ class Measurer:
 
 @torch.no_grad()
 def _seconds_per_photo(method: ScoreMapMethod, study: Study) -> float:
-    """Time maps of photos in memory, in one batch: some methods name the class in the same pass, others in one more."""
+    """Time maps of one batch in memory, without classes: some methods predict them in the same pass, others in another."""
     images, labels = study.val.batch(range(min(_TIMED, len(study.val))), method.side, study.device)
     started = time.perf_counter()
     method.maps(images, labels)

@@ -1,7 +1,7 @@
-"""The JSON of a comparison: what is kept of each method, and ``table.json``.
+"""The JSON files of a comparison: those of each method, and ``table.json``.
 
-In: what methods learned and measured. Out: records, a schema per file. Numbers below ``boxes`` and ``at_tau`` are those of
-:mod:`dips.evaluate.result`: percentages in [0, 100], thresholds in [0, 1], None where there is nothing to count.
+In: how methods were fitted, and their results. Out: records, one schema per file. Numbers under ``boxes`` and ``at_tau`` come
+from :mod:`dips.evaluate.result`: percentages in [0, 100], thresholds in [0, 1], None if there is nothing to count.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["ComparedMethod", "Comparison", "Failure", "FitFile", "MethodWords", 
 
 
 class MethodWords(Record, frozen=True, kw_only=True):
-    """What a method says about itself, see :class:`~dips.baselines.method.ScoreMapMethod`.
+    """A method's description of itself; see :class:`~dips.baselines.method.ScoreMapMethod`.
 
     >>> MethodWords(name="cam", title="CAM", paper="Zhou et al., CVPR 2016", labels="image", own=False).needs
     []
@@ -33,7 +33,7 @@ class MethodWords(Record, frozen=True, kw_only=True):
 
 
 class FitFile(Record, frozen=True, kw_only=True):
-    """``fit.json``: how a method learned, see :class:`~dips.baselines.method.Fit`."""
+    """``fit.json``: how a method was fitted; see :class:`~dips.baselines.method.Fit`."""
 
     schema_version: int = 1
     steps: int = 0
@@ -47,16 +47,16 @@ class FitFile(Record, frozen=True, kw_only=True):
 
 
 class ResultFile(Record, frozen=True, kw_only=True):
-    """``test.json`` and the like: the numbers of a method on a split.
+    """``test.json`` and the like: a method's results on a split.
 
     Attributes:
-        boxes: of :meth:`~dips.evaluate.result.BoxResult.record`.
-        at_tau: of :meth:`~dips.evaluate.result.ThresholdResult.record`, at validation's thresholds; None without any.
+        boxes: result of :meth:`~dips.evaluate.result.BoxResult.record`.
+        at_tau: result of :meth:`~dips.evaluate.result.ThresholdResult.record`, at validation's thresholds; None without any.
         pxap: percent; None without masks.
         activations, dissection: see :class:`~dips.report.records.Activations`, :class:`~dips.report.records.Dissection`.
-        top1_cls: percent of the photos whose class is right; None where the method names none.
-        parameters: how many an answer needs.
-        seconds_per_photo: that an answer takes.
+        top1_cls: percentage of photos whose class is right; None if the method predicts none.
+        parameters: number of parameters needed for an answer.
+        seconds_per_photo: seconds that an answer takes.
     """
 
     schema_version: int = 1
@@ -76,14 +76,14 @@ class ComparedMethod(MethodWords, frozen=True, kw_only=True):
 
     Attributes:
         runs: one per seed: ``seed``, the keys of :class:`ResultFile` and of :class:`~dips.baselines.method.Fit` (``fit``), and
-            ``needs_seconds``, the time that the methods took which it builds on.
+            ``needs_seconds``, the time taken by the methods that it builds on.
     """
 
     runs: list[dict[str, Any]]
 
 
 class StudyPhotoCounts(Record, frozen=True, kw_only=True):
-    """Photos that methods learn from and choose on; ``val_boxed``: those of validation with ground-truth boxes."""
+    """Numbers of photos that methods learn from and choose on; ``val_boxed``: validation photos with ground-truth boxes."""
 
     train: int
     val: int
@@ -91,7 +91,7 @@ class StudyPhotoCounts(Record, frozen=True, kw_only=True):
 
 
 class Failure(Record, frozen=True, kw_only=True):
-    """A method that raised."""
+    """A method that raised an exception."""
 
     name: str
     title: str
@@ -103,16 +103,16 @@ class Comparison(Record, frozen=True, kw_only=True):
     """``table.json``: many methods on one split by one protocol.
 
     Attributes:
-        protocol: in words; ``protocol_name``: as a user types it.
+        protocol: description; ``protocol_name``: name as typed by the user.
         n_images, n_boxed, n_skipped: photos of the split, those with ground-truth boxes, and those that could not be read.
-        budget_minutes: that each method may use in all; None where methods were trained until validation stopped improving.
-        limits: when that was, in words; empty with a budget.
-        stride: of the CNN's feature map, in pixels of the photo, where it can have that.
-        seeds: each method was fitted with, ascending.
-        cnn, transformer: the networks that methods start from, in words.
-        weights: where they are from; None where there are none.
+        budget_minutes: total minutes per method; None if methods were trained until validation stopped improving.
+        limits: description of when such a training ends; empty with a budget.
+        stride: stride of the CNN's feature map, in pixels of the photo, if the CNN supports it.
+        seeds: seeds that methods were fitted with, ascending.
+        cnn, transformer: descriptions of the networks that methods start from.
+        weights: where their weights come from; None for missing ones.
         environment: versions and hardware.
-        problems: what was wrong with the data when the command ran last.
+        problems: problems of the data when the command last ran.
     """
 
     schema_version: int = 1

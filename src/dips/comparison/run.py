@@ -1,7 +1,7 @@
-"""``dips compare``: fit what is missing, measure what was not measured, write the table.
+"""``dips compare``: fit what is missing, measure what has not been measured, write the table.
 
 In: DATA, names of methods, a budget. Out: a record that :mod:`dips.comparison.table` turns into table and figures. Methods
-learn from the training part, choose on validation and are measured on the split; what is done is written at once.
+learn from the training part, choose on validation and are measured on the split; results are saved immediately.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ from dips.types import DataSet, Problem, Severity
 __all__ = ["Budget", "compare", "open_study"]
 
 Budget = float | Literal["converged"]
-"""Minutes that a method may use in all, or ``converged``: each is trained until validation stops improving."""
+"""Total minutes that a method may use, or ``converged``: each is trained until validation stops improving."""
 
 _STRIDES = (8, 16, 32)
-_CHOICE_THRESHOLDS = 101  # while choosing; a hundredth is fine enough
+_CHOICE_THRESHOLDS = 101  # for choices on validation; steps of a hundredth are fine enough
 
 
 def compare(
@@ -72,29 +72,29 @@ def compare(
 ) -> dict[str, Any]:
     """Fit and measure methods on one data set under one protocol, and write the table and its figures into ``out``.
 
-    What ``out`` holds already is neither fitted nor measured again, and the table shows all that it holds by this protocol on
-    this split; each protocol and split has its own table. A method that fails is reported and does not stop the others.
+    Results already in ``out`` are neither fitted nor measured again, and the table shows all of them for this protocol and
+    split; each protocol and split has its own table. A method that fails is reported and does not stop the others.
 
     Args:
         data: see ``docs/data.md``; the methods learn from its training photos.
         out: folder of the comparison.
         methods: names (``docs/compare.md``), ``FILE.py:CLASS``, or methods.
-        seeds: how often each method is fitted, from ``train.seed`` on; the validation part stays the same.
-        budget: minutes that each method may use in all, or ``converged``: each is trained until validation stops improving,
+        seeds: number of fits per method, with seeds from ``train.seed`` on; the validation part stays the same.
+        budget: total minutes that each method may use, or ``converged``: each is trained until validation stops improving,
             see :class:`~dips.baselines.limits.Limits`.
-        stride: of the CNN's feature map in the methods on one, in pixels: 8, 16 or 32; the next larger one where the CNN cannot
-            have it.
-        split: the part of DATA that is measured on.
+        stride: stride of the feature map of CNN-based methods, in pixels: 8, 16 or 32; the next larger one if the CNN does not
+            support it.
+        split: the part of DATA to measure on.
         protocol: ``wsol-224`` or ``original-pixels``.
-        recipe, settings, weights, store, device: as of :func:`dips.fit`.
-        photos: rows of the sheet.
-        problems: a file for all problems of the data, of which the first few are told.
+        recipe, settings, weights, store, device: as for :func:`dips.fit`.
+        photos: number of rows of the sheet.
+        problems: file for all problems of the data, of which only the first few are logged.
 
     Returns:
-        What ``table.json`` holds.
+        The contents of ``table.json``.
 
     Raises:
-        DipsError: whatever is wrong with data, settings or folders.
+        DipsError: something is wrong with data, settings or folders.
     """
     folder = Path(out)
     config = load_config(recipe, (settings,) if isinstance(settings, str) else settings)
@@ -113,7 +113,7 @@ def compare(
         raise DataError(f"{data} is not divided into parts; to compare methods give the folder that holds train/ and test/")
     measurer, told = None, ProblemList(problems)
     first = config.train.seed
-    if config.data.val_seed < 0:  # one cut for all seeds: they share the harvest, and are compared on the same photos
+    if config.data.val_seed < 0:  # one validation part for all seeds, to share the harvest and compare on the same photos
         config = config.replace(**{"data.val_seed": first})
     with ExitStack() as held:
         for seed in range(first, first + seeds):
@@ -164,7 +164,7 @@ def compare(
         problems=told.records(),
     )
     write_comparison(folder, comparison, comparison_table(comparison))
-    shown_seed = min(comparison.seeds, default=first)  # none where every method failed
+    shown_seed = min(comparison.seeds, default=first)  # no seed if every method failed
     write_sheets(folder, comparison, measurer.shown, folder / f"seed-{shown_seed}", measurer.file_stem, measurer.depth)
     if study.uses_transformer:
         write_attention(folder, comparison, study, measurer.shown, measurer.depth)
@@ -185,17 +185,17 @@ def open_study(
     device: torch.device | str = "cpu",
     problems: ProblemList | None = None,
 ) -> Study:
-    """Return what methods are fitted to, with one seed; its photos are read into the store.
+    """Return the study that methods are fitted on with one seed; its photos are read into the store.
 
     Args:
         data: see ``docs/data.md``.
-        folder: where methods keep their files; made if it is missing.
-        config: default: that of ``dips train``.
-        seed: of everything that methods draw at random, and of the validation cut, unless ``data.val_seed`` says otherwise.
-        budget, stride: as of :func:`compare`.
-        weights, store: as of :func:`dips.fit`.
+        folder: folder for the files of methods; created if missing.
+        config: settings; default: those of ``dips train``.
+        seed: for all random draws of methods, and for the validation split unless ``data.val_seed`` says otherwise.
+        budget, stride: as for :func:`compare`.
+        weights, store: as for :func:`dips.fit`.
         device: where to compute.
-        problems: what is wrong with the data is added to these; None: it is told.
+        problems: list that problems of the data are added to; None: a new list, so they are only logged.
 
     Raises:
         DataError: the data cannot be trained on.
@@ -244,14 +244,14 @@ def _require_budget(budget: Budget) -> None:
 
 
 def _first_labels(train: DataSet) -> list[Problem]:
-    """Return that methods of one label per photo, all but DiPS, learn the first of several."""
+    """Return a note if photos have several labels: all methods but DiPS learn only the first."""
     mixed = several_labels(train.samples)
     message = f"{counted(mixed, 'photo', 'has')} several labels, of which all methods but DiPS learn the first"
     return [Problem(train.root, message, Severity.NOTE)] if mixed else []
 
 
 def _identity(study: Study) -> dict[str, Any]:
-    """Return what else must be the same when a comparison continues: photos with labels, and weights."""
+    """Return what else must match when a comparison is resumed: photos with labels, and weights."""
     photos = [
         f"{digest}:{'|'.join(map(str, sample.labels))}"
         for part in (study.train, study.val)
@@ -270,11 +270,11 @@ def _measured_on(data: str | Path, split: str, study: Study) -> DataSet:
     """Return the photos of the split, with the classes of the training photos.
 
     Raises:
-        DataError: there is none, none with something to measure by, or some of them are training or validation photos.
+        DataError: there are no photos, none of them has boxes or masks, or some are training or validation photos.
     """
     dataset = load_data(data, split=split, background_class="", label_column=study.config.data.label_column)
     test = align_classes(dataset, study.classes, study.background)
-    learned = {*study.train.digests, *study.val.digests}  # of the photos' bytes: a copy is the same photo
+    learned = {*study.train.digests, *study.val.digests}  # hashes of the photos' bytes: a copy is the same photo
     if both := sum(digest in learned for digest in Store(study.store).digests(sample.path for sample in test.samples)):
         raise DataError(
             f"{counted(both, 'photo')} of the split '{split}' of {data} {'is' if both == 1 else 'are'} among those that the "

@@ -1,6 +1,6 @@
-"""The code that a method was fitted by, so that a table never shows numbers of different code side by side.
+"""Identify the code that fitted a method, so that a table never mixes numbers of different code versions.
 
-In: a method. Out: what stands for its code, kept beside its fit.
+In: a method. Out: hashes of its code, stored next to its fit.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ __all__ = ["OTHER_VERSION", "Source", "package_hash"]
 OTHER_VERSION = "fitted by another version of DiPS"
 _EDITED = "its file was edited"
 _UNKNOWN = "its code is in no file, so that nothing tells whether it has changed"
-# folders that change neither fit nor numbers
+# folders that affect neither fits nor their numbers
 _NO_PART = {"adaptation", "cli", "demo", "export", "formats", "pictures", "report", "view"}
 
 
 class Source(Record, frozen=True, kw_only=True):
-    """``source.json``: written when a fit begins, so that it is also known of one that was interrupted.
+    """``source.json``: written when a fit begins, so that interrupted fits have it as well.
 
     Attributes:
-        package: stands for the code of DiPS, which users' own methods run on, too.
-        file: the user's file that the method is from; None for a method of this project, "" for one without a file.
-        bases: other files of the user that it inherits from; what these files import is not looked at.
-        sha256: stands for all these files; empty where the method, or what it inherits from, is in none.
+        package: hash of the code of DiPS, on which users' own methods run as well.
+        file: the user's file that defines the method; None for a method of this project, "" for one without a file.
+        bases: other files of the user that it inherits from; what these files import is ignored.
+        sha256: hash of all these files; empty if the method, or a class that it inherits from, is not in a file.
         needs: methods that it builds on.
     """
 
@@ -47,7 +47,7 @@ class Source(Record, frozen=True, kw_only=True):
 
     @staticmethod
     def of(method: ScoreMapMethod) -> Source:
-        """Return that of a method as it is now."""
+        """Return the source of a method as it is now."""
         package, needs = package_hash(Path(dips.__file__).parent), list(method.needs)
         own = [kind for kind in type(method).__mro__ if not (kind in ScoreMapMethod.__mro__ or _is_ours(kind))]
         if not own:
@@ -55,11 +55,11 @@ class Source(Record, frozen=True, kw_only=True):
         try:
             file, *bases = dict.fromkeys(str(Path(inspect.getfile(kind)).resolve()) for kind in own)
             return Source(package=package, file=file, bases=bases, sha256=_sha256([file, *bases]), needs=needs)
-        except (OSError, TypeError):  # typed into an interpreter or a notebook
+        except (OSError, TypeError):  # defined in an interpreter or a notebook
             return Source(package=package, file="", needs=needs)
 
     def differs(self, now: Source) -> str:
-        """Return in words what is no longer as it was, or may not be; empty where nothing is."""
+        """Return a description of what has changed, or may have, since; empty if nothing has."""
         if self.package != now.package:
             return OTHER_VERSION
         if "" in (self.file, now.file):
@@ -67,12 +67,12 @@ class Source(Record, frozen=True, kw_only=True):
         return _EDITED if (self.file is None, self.sha256) != (now.file is None, now.sha256) else ""
 
     def outdated(self) -> str:
-        """Return as :meth:`differs` what has changed since, where the method itself is not at hand."""
+        """Return what has changed since, like :meth:`differs`, if the method itself is not available."""
         if self.package != package_hash(Path(dips.__file__).parent):
             return OTHER_VERSION
         try:
             return _EDITED if self.file and _sha256([self.file, *self.bases]) != self.sha256 else ""
-        except OSError:  # moved: the numbers are still those of what it was
+        except OSError:  # moved: the numbers are still those of the original file
             return ""
 
 
@@ -86,7 +86,7 @@ def _sha256(files: Iterable[str]) -> str:
 
 @cache
 def package_hash(folder: Path) -> str:
-    """Return what stands for the Python files of a package that have a part in fits and their numbers."""
+    """Return a hash of the Python files of a package that affect fits and their numbers."""
     files = sorted(path.relative_to(folder) for path in folder.rglob("*.py"))
     code = hashlib.sha256()
     for path in files:

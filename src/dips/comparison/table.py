@@ -1,8 +1,8 @@
-"""The table of a comparison (Table 1 of the paper), before anything is typeset.
+"""The table of a comparison (Table 1 of the paper), before typesetting.
 
 In: a :class:`~dips.comparison.records.Comparison`. Out: a :class:`Table`, whose cells are text; Markdown, LaTeX and the
-terminal only typeset it. A row per method has mean and spread over the seeds; first what learns nothing, then the rivals, then
-DiPS, the better the lower.
+terminal only typeset it. Each method has a row with mean and spread over the seeds: first methods that learn nothing, then the
+rivals, then DiPS, with better methods further down.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ __all__ += ["data_name"]
 Run = Mapping[str, Any]
 
 GROUPS = ("Learns nothing", "Rivals", "DiPS")
-"""From top to bottom."""
+"""Groups of rows, from top to bottom."""
 
 ORACLE, CHOSEN, COST = "best threshold of this split (oracle)", "validation's threshold", "cost"
-"""What the columns belong to."""
+"""Groups of columns."""
 
-_MAX_BUDGETS = 1.1  # a method that took longer than so many budgets is named
+_MAX_BUDGETS = 1.1  # methods that took longer than this many budgets are listed
 
 
 @dataclass(frozen=True)
 class Number:
-    """Mean over the seeds and, of more than one, the sample standard deviation.
+    """Mean over the seeds and, with more than one, the sample standard deviation.
 
     >>> Number(85.5, spread=None).mean
     85.5
@@ -50,10 +50,10 @@ class Metric:
 
     Attributes:
         key: its name in :attr:`Row.numbers`.
-        part: what it belongs to: ``ORACLE``, ``CHOSEN`` or ``COST``.
+        part: its group: ``ORACLE``, ``CHOSEN`` or ``COST``.
         title: its heading, unique within the part.
-        meaning: what it is, for the legend.
-        of: takes the number from a run; None where there is none.
+        meaning: its explanation in the legend.
+        of: returns the number of a run; None if there is none.
 
     >>> COLUMNS[8].heading, COLUMNS[8].of({"at_tau": {"box_acc_v2": 58.3}}), COLUMNS[8].of({"at_tau": None})
     ('V2 (val)', 58.3, None)
@@ -67,20 +67,20 @@ class Metric:
 
     @property
     def percent(self) -> bool:
-        """Whether more is better and the spread over the seeds matters."""
+        """Whether higher is better and the spread over the seeds matters."""
         return self.part != COST
 
     @property
     def heading(self) -> str:
-        """The title as it is unique in the whole table."""
+        """The title, made unique within the whole table."""
         return f"{self.title} (val)" if self.part == CHOSEN else self.title
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A number as it is printed: mean and spread with one decimal, a dash without a number, no spread of one seed.
+    """A number as printed: mean and spread with one decimal; a dash if it is missing, no spread for a single seed.
 
-    ``best``: it is the highest mean of its column as printed, so that what looks equal is equally good.
+    ``best``: whether it is the highest mean of its column as printed, so that means that look equal are marked alike.
 
     >>> Cell("85.5", "0.7", best=True).mean
     '85.5'
@@ -96,13 +96,13 @@ class Row:
     """One method in the table.
 
     Attributes:
-        title: what it is called, with the number of seeds where some are missing.
+        title: its name, with the number of seeds if some are missing.
         paper: where it comes from.
         labels: what supervises it: ``none`` or ``image``.
         group: one of ``GROUPS``.
-        numbers: by :attr:`Metric.key`, in percent, minutes, milliseconds and millions; None where there is nothing.
+        numbers: by :attr:`Metric.key`, in percent, minutes, milliseconds and millions; None if missing.
         cells: the same as text.
-        caveat: what must be known of the method's numbers; empty where there is nothing.
+        caveat: what readers must know about the method's numbers; may be empty.
     """
 
     title: str
@@ -115,20 +115,20 @@ class Row:
 
     @property
     def marked(self) -> str:
-        """The title, with a dagger where there is a caveat."""
+        """The title, with a dagger if there is a caveat."""
         return f"{self.title} †" if self.caveat else self.title
 
 
 @dataclass(frozen=True)
 class Table:
-    """Everything that is printed of a comparison.
+    """Everything that is printed about a comparison.
 
     Attributes:
         data: the data set as the user named it; ``name``: its folder.
-        columns: those in which any method has a number.
-        groups: those of ``GROUPS`` that there are, with their rows, ascending by V2.
-        notes: how the numbers were made, a sentence each.
-        failures: which methods failed with which seed, and why, a line each.
+        columns: columns in which at least one method has a number.
+        groups: the non-empty ones of ``GROUPS`` with their rows, ascending by V2.
+        notes: how the numbers were obtained, one sentence each.
+        failures: which methods failed with which seed, and why, one line each.
     """
 
     data: str
@@ -145,12 +145,12 @@ class Table:
 
     @property
     def caveats(self) -> list[str]:
-        """What must be known of the methods with a dagger, a line each."""
+        """The caveats of the methods with a dagger, one line each."""
         return [f"† {row.title}: {row.caveat}" for row in self.rows if row.caveat]
 
 
 def _at(*keys: str, times: float = 1.0) -> Callable[[Run], float | None]:
-    """Return what takes the number at nested keys from a run."""
+    """Return a function that reads the number at nested keys of a run, times a factor."""
 
     def number(run: Run) -> float | None:
         value: Any = run
@@ -179,7 +179,7 @@ COLUMNS = (
 
 
 def comparison_table(comparison: Comparison) -> Table:
-    """Return the table of a comparison, with a row per method that was measured."""
+    """Return the table of a comparison, with a row per measured method."""
     measured = [(method, _numbers(method)) for method in comparison.methods if method.runs]
     best = {}
     for metric in COLUMNS:
@@ -198,7 +198,7 @@ def comparison_table(comparison: Comparison) -> Table:
 
 
 def data_name(comparison: Comparison) -> str:
-    """Return the name of the data's folder, also where it was given as ``.``."""
+    """Return the name of the data's folder, even if it was given as ``.``."""
     return Path(comparison.data).resolve().name
 
 
@@ -228,7 +228,7 @@ def _cell(metric: Metric, number: Number | None, best: str) -> Cell:
 
 
 def _notes(comparison: Comparison) -> list[str]:
-    """Return photos, protocol, seeds, networks, budget and machine, a sentence each."""
+    """Return notes on photos, protocol, seeds, networks, budget and machine, one sentence each."""
     seeds, skipped, boxed = comparison.seeds, comparison.n_skipped, comparison.photos.val_boxed
     tuned = is_saliency_tuned(comparison.transformer)
     caveat = "; numbers made with it are not those of a purely self-supervised one" if tuned else ""
@@ -255,7 +255,7 @@ def _notes(comparison: Comparison) -> list[str]:
 
 
 def _budget_notes(comparison: Comparison) -> list[str]:
-    """Return how long methods were trained, and which of them took longer or were ended by a limit."""
+    """Return notes on how long methods were trained, and on which of them took longer or were ended by a limit."""
     if comparison.budget_minutes is None:
         ended = [
             (method.title, {limit for run in method.runs if (limit := run["fit"].get("limit"))})
@@ -288,11 +288,11 @@ def _budget_notes(comparison: Comparison) -> list[str]:
 
 
 def _minutes(run: Run) -> float:
-    """Return the minutes that a method took, with what it builds on."""
+    """Return the minutes that a method took, including the methods it builds on."""
     return float(run["fit"]["seconds"] + run["needs_seconds"]) / 60
 
 
 def _fixed_minutes(run: Run) -> float:
-    """Return those that no budget can shorten: what it builds on, harvests and fits that take no steps."""
+    """Return the minutes that no budget can shorten: methods it builds on, harvests, and fits without steps."""
     fit = run["fit"]
     return float(run["needs_seconds"] + (fit.get("fixed", 0.0) if fit["steps"] else fit["seconds"])) / 60

@@ -1,7 +1,7 @@
 """The files of a comparison's table: JSON, Markdown, LaTeX (Table 1 of the paper), and its curves (Figure 5).
 
-In: a comparison and its table. Out: text, or files in a folder, each whole or not at all. The best number of a column is bold;
-a dash stands where there is none.
+In: a comparison and its table. Out: text, or files in a folder, each written atomically. The best number of a column is bold;
+missing numbers are dashes.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _TEX = {character: rf"\{character}" for character in "&%$#_{}"} | {
 
 
 def file_name(stem: str, split: str, protocol_name: str) -> str:
-    """Return ``stem`` with split and protocol where they are not the usual ones, so that each has its own table and figures.
+    """Return ``stem``, with split and protocol unless they are the defaults, so that each has its own table and figures.
 
     >>> file_name("table", "test", "wsol-224"), file_name("table", "val", "original-pixels")
     ('table', 'table-val-original-pixels')
@@ -48,18 +48,18 @@ def file_name(stem: str, split: str, protocol_name: str) -> str:
 
 
 def measured_on(comparison: Comparison) -> str:
-    """Return data, split and transformer in a few words, for figures."""
+    """Return a short description of data, split and transformer, for figures."""
     return f"{data_name(comparison)}, split {comparison.split}; transformer: {comparison.transformer}"
 
 
 def write_comparison(folder: Path, comparison: Comparison, table: Table) -> list[Path]:
-    """Write ``table.json``, ``table.md``, ``table.tex`` and, where there are ground-truth boxes, the curves.
+    """Write ``table.json``, ``table.md``, ``table.tex`` and, if there are ground-truth boxes, the curves.
 
     The names are those of :func:`file_name`; the curves are ``box_acc_over_tau`` as SVG and PNG. Existing files are replaced.
 
     Args:
-        folder: where they go; made if it is missing.
-        table: that of the comparison.
+        folder: output folder; created if missing.
+        table: the comparison's table.
 
     Returns:
         The files.
@@ -79,7 +79,7 @@ def write_comparison(folder: Path, comparison: Comparison, table: Table) -> list
 
 
 def to_markdown(table: Table) -> str:
-    """Return the table in percent, and below it what the columns are, how they were measured, and which methods failed."""
+    """Return the table in percent, followed by the meaning of its columns, how they were measured, and which methods failed."""
     rows, columns = table.rows, table.columns
     heads = ["Method", "Labels", *(metric.heading for metric in columns)]
     lines = [f"# Localization on {_markdown(table.name)}, in percent", ""]
@@ -105,7 +105,7 @@ def to_markdown(table: Table) -> str:
 
 
 def to_latex(table: Table) -> str:
-    """Return the table as a ``table*`` with the packages booktabs and graphicx; papers and failures as comments below it."""
+    """Return the table as a ``table*`` that uses booktabs and graphicx, with papers and failures as comments below it."""
     failures = [f"% failed: {failure}" for failure in table.failures]
     columns = table.columns
     if not table.rows:

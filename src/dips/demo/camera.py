@@ -1,4 +1,4 @@
-"""The camera of a generated scene: a drone that looks at the tower, or at the place where one could stand.
+"""The camera of a generated scene: a drone that looks at the tower, or at a place where one could stand.
 
 The world is in metres, z up, the ground at z = 0, the tower at the origin. Pixels are those of the photo, x right and y down.
 """
@@ -22,7 +22,7 @@ class Camera:
     position: Array  # (3,) metres
     rotation: Array  # (3, 3), rows right, down and forward
     focal: float  # focal length in pixels
-    centre: tuple[float, float]  # the pixel (x, y) that lies straight ahead
+    centre: tuple[float, float]  # the pixel (x, y) straight ahead
     size: tuple[int, int]  # width and height of the photo
 
     def project(self, points: Array) -> tuple[Array, Array]:
@@ -32,7 +32,7 @@ class Camera:
         return seen[..., :2] * (self.focal / np.maximum(depth, 0.05))[..., None] + self.centre, depth
 
     def rays(self) -> Array:
-        """Return unit directions ``(3, H, W) float32`` through the middle of every pixel."""
+        """Return unit directions ``(3, H, W) float32`` through the centre of every pixel."""
         x, y = ((np.arange(self.size[i]) + 0.5 - self.centre[i]) / self.focal for i in (0, 1))
         x, y = np.meshgrid(x.astype(np.float32), y.astype(np.float32))
         turn = self.rotation.astype(np.float32)
@@ -50,7 +50,7 @@ def choose_camera(rng: np.random.Generator, height: float, reach: float, size: t
     right = np.array([-math.sin(azimuth), math.cos(azimuth), 0.0])
     outward = np.array([math.cos(azimuth) * math.cos(elevation), math.sin(azimuth) * math.cos(elevation), math.sin(elevation)])
     rotation = np.stack([right, np.cross(-outward, right), -outward])
-    # feet, the arms' tips whichever way they point, and the top
+    # feet, the tips of the arms in any direction, and the top
     ring = np.array([(math.cos(a), math.sin(a)) for a in np.linspace(0, 2 * math.pi, 12, endpoint=False)]) * reach
     outline = np.concatenate([np.column_stack([ring * w, np.full(12, height * z)]) for w, z in ((0.5, 0), (1, 0.5), (1, 1.05))])
 

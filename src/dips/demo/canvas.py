@@ -1,6 +1,6 @@
 """Shapes made of faces, bars and wires, and the canvas that they are drawn on.
 
-In: shapes in world metres. Out: the picture, the silhouette of the tower, and a plane of shadows. The canvas is
+In: shapes in world metres. Out: the picture, the silhouette of the tower, and a shadow plane. The canvas is
 :data:`SUPERSAMPLING` times as large as the photo, which smooths edges when it is scaled down.
 """
 
@@ -25,13 +25,13 @@ MAX_COORDINATE = 8000.0
 
 @dataclass
 class Shape:
-    """Something that stands on the ground at ``x, y``, ``height`` metres high, its foot within ``radius``.
+    """An object on the ground at ``x, y``, ``height`` metres high, with its base within ``radius``.
 
     Attributes:
         faces: ``(corners (4, 3), albedo)``, anticlockwise seen from outside, drawn in this order; triangles repeat a corner.
         bars: ``(start, end, radius, albedo)``.
         wires: lines ``(N, 3)``.
-        hulls: clouds of corners ``(N, 3)``, whose convex outlines in the photo are the silhouette.
+        hulls: sets of corners ``(N, 3)``, whose convex outlines in the photo form the silhouette.
     """
 
     x: float
@@ -44,16 +44,16 @@ class Shape:
     hulls: list[Array] = field(default_factory=list)
 
     def add_walls(self, base: Array, top: Array, albedo: Array) -> None:
-        """Add walls from a base ``(N, 3)``, anticlockwise from above, to as many corners on top."""
+        """Add walls from a base ``(N, 3)``, anticlockwise from above, to the same number of top corners."""
         for a, b, c, d in zip(base, np.roll(base, -1, 0), np.roll(top, -1, 0), top, strict=True):
             self.faces.append((np.stack([a, b, c, d]), albedo))
 
 
 class Canvas:
-    """The picture ``pixels`` (H, W, 3) under work, and two planes (H, W), all uint8.
+    """The picture ``pixels`` (H, W, 3) being drawn, and two planes (H, W), all uint8.
 
-    ``tower`` is 255 where the tower's silhouette shows; what is drawn later clears what it hides. ``shadow`` is 255 where no
-    sun arrives on the ground.
+    ``tower`` is 255 where the tower's silhouette is visible; shapes drawn later clear what they hide. ``shadow`` is 255 where
+    no sunlight reaches the ground.
     """
 
     def __init__(self, camera: Camera, light: Light) -> None:
@@ -63,7 +63,7 @@ class Canvas:
         self.pixels: Array = np.repeat(self.tower[..., None], 3, 2)
 
     def _fill(self, pixels: Array, depth: Array, *layers: tuple[Array, list[float]]) -> None:
-        """Fill the convex outline of pixels ``(N, 2)`` of the photo on each plane with its colour."""
+        """Fill the convex outline of the photo's pixels ``(N, 2)`` on each plane with the plane's colour."""
         if depth.min() > NEAREST_DEPTH:
             points = np.minimum(np.maximum(pixels, -MAX_COORDINATE), MAX_COORDINATE) * SUPERSAMPLING - 0.5
             points = np.rint(points * 16).astype(np.int32)
@@ -84,7 +84,7 @@ class Canvas:
         return np.stack([a + across, b + across, b - across, a - across], 1), np.stack([a_depth, b_depth], 1), half
 
     def draw(self, shape: Shape) -> None:
-        """Draw a shape and, if it has hulls, its silhouette: faces in their order, then bars, the farthest first."""
+        """Draw a shape and, if it has hulls, its silhouette: faces in order, then bars, the farthest first."""
         self._draw_wires(shape.wires)
         parts: list[tuple[Array, Array, Array]] = []
         if shape.faces:
@@ -98,7 +98,7 @@ class Canvas:
         if shape.bars:
             starts, ends, radii, albedo = (np.stack(values) for values in zip(*shape.bars, strict=True))
             pixels, depth, _ = self._strips(starts, ends, radii, MIN_HALF_WIDTH)
-            # bars are round: they show the sun's side as far as the camera stands there
+            # bars are round: their sunlit side shows to the extent that the camera is on that side
             along = (ends - starts) / np.maximum(np.linalg.norm(ends - starts, axis=1), 1e-6)[:, None]
             normals = self.light.direction - along * (along @ self.light.direction)[:, None] - self.camera.rotation[2]
             normals /= np.maximum(np.linalg.norm(normals, axis=1), 1e-6)[:, None]
@@ -111,7 +111,7 @@ class Canvas:
             self._fill_hull(self.tower, hull)
 
     def _draw_wires(self, wires: list[Array]) -> None:
-        """Draw thin lines that fade into what lies behind where they are thinner than a pixel."""
+        """Draw thin lines that fade into the background where they are thinner than a pixel."""
         if not wires:
             return
         cover = np.zeros_like(self.tower)
@@ -134,6 +134,6 @@ class Canvas:
         if shape.bars:
             starts, ends, radii, _ = (np.stack(values) for values in zip(*shape.bars, strict=True))
             pixels, depth, half = self._strips(self.light.to_ground(starts), self.light.to_ground(ends), radii, 0.3)
-            strength = 70.0 + 185.0 * np.minimum(half / 0.3, 1.0)  # what is thinner than a pixel gets weaker
+            strength = 70.0 + 185.0 * np.minimum(half / 0.3, 1.0)  # weaker if thinner than a pixel
             for i in np.argsort(strength):
                 self._fill(pixels[i], depth[i], (self.shadow, [float(strength[i])]))

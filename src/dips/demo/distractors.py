@@ -1,4 +1,4 @@
-"""What else stands in a generated scene, with and without a tower: houses, halls, silos, masts, pole lines.
+"""Other objects in a generated scene, with and without a tower: houses, halls, silos, masts, pole lines.
 
 In: a random generator and a place. Out: shapes in metres.
 """
@@ -27,7 +27,7 @@ def _rectangle(x: float, y: float, yaw: float, half_length: float, half_width: f
 
 
 def make_building(rng: np.random.Generator, x: float, y: float, yaw: float) -> Shape:
-    """Return a house, or sometimes a large hall, with windows and a gable roof whose ridge runs along ``yaw``."""
+    """Return a house, or sometimes a large hall, with windows and a gable roof with its ridge along ``yaw``."""
     hall = rng.random() < 0.25
     sizes = ((12, 22), (7, 11), (5, 7), (0.3, 0.4)) if hall else ((5, 8), (4, 5), (3, 6), (0.7, 1.1))
     half_length, half_width, eaves, pitch = (float(rng.uniform(*size)) for size in sizes)
@@ -44,7 +44,7 @@ def make_building(rng: np.random.Generator, x: float, y: float, yaw: float) -> S
         for step in np.arange(1.6, math.hypot(*side) - 1.5, 3.0):
             window = np.array([-along, along, along + UP * 2, -along + UP * 2]) * 0.6
             shape.faces.append((start + along * step + UP + window, GLASS))
-    # the roof reaches over the walls
+    # the roof overhangs the walls
     edge = _rectangle(x, y, yaw, half_length + 0.4, half_width + 0.4) + UP * (eaves - 0.4 * pitch)
     ridge = [(edge[i] + edge[j]) / 2 + peak + UP * 0.4 * pitch for i, j in ((0, 3), (1, 2))]
     shape.faces.append((np.stack([edge[0], edge[1], ridge[1], ridge[0]]), roof))
@@ -53,7 +53,7 @@ def make_building(rng: np.random.Generator, x: float, y: float, yaw: float) -> S
 
 
 def make_column(rng: np.random.Generator, x: float, y: float) -> Shape:
-    """Return something round and upright: a silo with a cone on top, or a smooth mast."""
+    """Return a round, upright object: a silo with a cone on top, or a smooth mast."""
     silo = rng.random() < 0.4
     radius, height = (rng.uniform(2.5, 4.5), rng.uniform(9, 18)) if silo else (rng.uniform(0.3, 0.7), rng.uniform(14, 30))
     shape = Shape(x, y, height + radius, radius)

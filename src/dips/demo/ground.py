@@ -1,7 +1,7 @@
 """Ground and sky of a generated scene, pixel by pixel.
 
-In: camera, light, land and a plane of shadows. Out: the photo without anything that stands on the ground. Rows and textures
-fade where they are finer than a pixel, so nothing flickers towards the horizon.
+In: camera, light, land and a shadow plane. Out: the photo without objects on the ground. Rows and textures fade where they are
+finer than a pixel, so that nothing flickers towards the horizon.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ASPHALT, PAINT, DIRT, VERGE, WATER = linear(COLOURS).astype(np.float32)
 
 
 def paint_background(rng: np.random.Generator, camera: Camera, light: Light, land: Land, shadow: Array) -> Array:
-    """Return the empty photo ``(H, W, 3) uint8``; ``shadow (H, W)`` is 0-1, 1 where no sun arrives."""
+    """Return the empty photo ``(H, W, 3) uint8``; ``shadow (H, W)`` is 0-1, 1 where no sunlight arrives."""
     rays = camera.rays()
     sky_rng, ground_rng = rng.spawn(2)
     picture = _paint_ground(ground_rng, camera, light, land, shadow, rays)
@@ -57,7 +57,7 @@ def _paint_sky(rng: np.random.Generator, camera: Camera, light: Light, rays: Arr
 
 
 def _pixel_step(value: Array) -> Array:
-    """Return how far ``value (H, W)`` moves from a pixel to its neighbours, at least 1e-3."""
+    """Return how much ``value (H, W)`` changes from a pixel to its neighbours, at least 1e-3."""
     step = np.full_like(value, 1e-3)
     step[1:] += np.abs(np.diff(value, axis=0))
     step[:, 1:] += np.abs(np.diff(value, axis=1))
@@ -65,7 +65,7 @@ def _pixel_step(value: Array) -> Array:
 
 
 def _coverage(distance: Array, half: float, step: Array) -> Array:
-    """Return the fraction of each pixel that a band of half width ``half`` covers, ``distance`` being that to its middle."""
+    """Return the fraction of each pixel covered by a band of half width ``half``, at ``distance`` from its middle."""
     return np.clip((half - np.abs(distance)) / step + 0.5, 0.0, np.minimum(1.0, 2.0 * half / step))
 
 
@@ -80,7 +80,7 @@ def _paint_ground(rng: np.random.Generator, camera: Camera, light: Light, land: 
     first, change = surfaces[:, :3][index], (surfaces[:, 3:6] - surfaces[:, :3])[index]
     across, along = np.where(land.turned[index], u, v), np.where(land.turned[index], v, u)
 
-    # noise of four sizes; each fades where its detail is finer than a pixel
+    # noise at four scales; each fades where its detail is finer than a pixel
     shift = rng.uniform(0, 500, 4)
     wide = sample_noise(x + shift[0], y + shift[1], 900.0, 1.4)
     middle = sample_noise(x / patch + shift[2], y / patch + shift[3], 7.0, 1.3) * np.clip(1.6 - pixel / patch * 3, 0, 1)

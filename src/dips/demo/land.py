@@ -1,7 +1,7 @@
-"""What lies where in a generated scene: plots of crops in strips, woods, roads, tracks and streams.
+"""The layout of the land in a generated scene: plots of crops in strips, woods, roads, tracks and streams.
 
-In: a random generator, then places (x, y) in metres. Out: the plot that a place belongs to, and how far the next way is.
-Pixels and trees ask the same functions.
+In: a random generator, then places (x, y) in metres. Out: the plot that a place belongs to, and the distance to the nearest
+way. Pixels and trees use the same functions.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ __all__ = ["Land", "Way"]
 
 SEASONS = ("spring", "summer", "autumn")
 PLOT_COUNT = 64
-# colour, colour of patches, distance of rows in metres, their contrast, roughness, size of patches in metres, and how often
-# the crop is seen in spring, summer and autumn
+# colour, colour of patches, row spacing in metres, row contrast, roughness, size of patches in metres, and frequency of the
+# crop in spring, summer and autumn
 CROPS = np.array([
     (104, 116, 70, 136, 136, 92, 1e3, 0.00, 0.16, 24, 4, 3, 3),  # meadow
     (126, 138, 88, 110, 124, 76, 4.0, 0.05, 0.09, 60, 2, 2, 1),  # mown meadow
@@ -32,7 +32,7 @@ CROPS = np.array([
     (184, 174, 92, 158, 156, 84, 0.7, 0.04, 0.09, 40, 2, 0, 0),  # rape
     (126, 120, 88, 152, 138, 106, 1e3, 0.00, 0.20, 16, 1, 1, 2),  # fallow
 ])  # fmt: skip
-# kind, how often there is one, half its width and the height of its waves in metres
+# kind, frequency, half width, and amplitude of its waves in metres
 WAYS = (
     ("stream", 0.2, (3.0, 10.0), (10, 30)),
     ("track", 0.5, (1.4, 1.8), (0, 5)),
@@ -44,7 +44,7 @@ WOOD_FLOOR = (54, 62, 40, 70, 74, 48, 1e3, 0.00, 0.35, 12)
 
 @dataclass(frozen=True)
 class Way:
-    """A ``road``, ``track`` or ``stream`` along a line with waves ``swing`` metres high; ``half`` is half its width."""
+    """A ``road``, ``track`` or ``stream`` along a line with waves of amplitude ``swing`` metres; ``half`` is half its width."""
 
     kind: str
     half: float
@@ -54,7 +54,7 @@ class Way:
     length: float
 
     def along_and_across(self, x: Array, y: Array) -> tuple[Array, Array]:
-        """Return metres along the line and, signed, across it, of places of one shape."""
+        """Return metres along the line and, signed, across it, for places in arrays of the same shape."""
         c, s = math.cos(self.angle), math.sin(self.angle)
         along, across = c * x + s * y, c * y - s * x
         slope = self.swing / self.length * np.cos(along / self.length)
@@ -62,12 +62,12 @@ class Way:
 
 
 class Land:
-    """The land around a site that leaves room for a tower with arms of ``reach`` metres.
+    """The land around a site with room for a tower with arms of ``reach`` metres.
 
     Attributes:
         season: one of :data:`SEASONS`.
         angle: direction of the strips.
-        site: radius in metres around the origin in which nothing else stands.
+        site: radius in metres around the origin without other objects.
         surfaces: (PLOT_COUNT, 10), the columns of :data:`CROPS` without the last three, colours linear.
         turned, wooded, hedged: (PLOT_COUNT,) bool: rows run across the strip, trees cover the plot, trees line it.
         ways: in drawing order.
@@ -76,10 +76,10 @@ class Land:
     def __init__(self, rng: np.random.Generator, reach: float) -> None:
         season = int(rng.integers(len(SEASONS)))
         self.season, self.angle, self.site = SEASONS[season], rng.uniform(0, math.pi), reach * 0.5 + rng.uniform(4, 9)
-        # a few crops, not all of them, make up a region
+        # a region has a few crops, not all of them
         weights = CROPS[:, 10 + season] * (rng.gamma(0.8, 1.0, len(CROPS)) + 0.03)
         self.surfaces = CROPS[rng.choice(len(CROPS), PLOT_COUNT, p=weights / weights.sum()), :10]
-        # each strip has plots of one length, and begins somewhere
+        # each strip has plots of one length, with a random offset
         self._depth = float(rng.uniform(70, 150))
         self._lengths = (self._depth * rng.uniform(0.7, 2.6, PLOT_COUNT)).astype(np.float32)
         self._shifts = rng.random(PLOT_COUNT).astype(np.float32)
@@ -92,9 +92,9 @@ class Land:
         self.ways = _make_ways(rng, self.angle, self.site)
 
     def plots(self, x: Array, y: Array) -> tuple[Array, Array, Array, Array]:
-        """Return of places ``x, y`` (2-D): the plot's index, metres to its border, and coordinates along and across strips."""
+        """Return for places ``x, y`` (2-D) the plot's index, metres to its border, and coordinates along and across strips."""
         c, s = math.cos(self.angle), math.sin(self.angle)
-        # the borders are not quite straight
+        # borders are not quite straight
         u = c * x + s * y + 9.0 * sample_noise(x, y, 1700.0, 2.4)
         v = c * y - s * x + 9.0 * sample_noise(y, x, 1500.0, 2.4)
         strip_v = v / self._depth

@@ -1,4 +1,4 @@
-"""The light of a generated scene: sun, sky and haze, and how they colour a surface. Colours are RGB, 0-255 as in the photo."""
+"""The light of a generated scene: sun, sky and haze, and how they colour surfaces. Colours are RGB, 0-255 as in the photo."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ def linear(colour: Array) -> Array:
 
 
 def tone(intensity: Array) -> Array:
-    """Return colours 0-255 of linear intensities, with a soft shoulder."""
+    """Return colours 0-255 for linear intensities, with a soft shoulder."""
     return np.asarray(np.minimum(255.0 * np.sqrt(intensity / (1.0 + 0.18 * intensity * intensity)), 255.0))
 
 
 class Light:
-    """Sun, sky and haze at some time of day and in some weather.
+    """Sun, sky and haze at a random time of day and in random weather.
 
     Attributes:
         direction: unit vector towards the sun, which is mostly behind or beside a camera at ``azimuth``.
         sun, sky: linear intensities (3,).
-        haze: colour (3,) of the far distance.
+        haze: colour (3,) at far distances.
         haze_length: metres after which 63% of a colour is haze.
         overcast: 0 = clear sky and hard shadows, 1 = grey sky without shadows.
     """
@@ -50,7 +50,7 @@ class Light:
     def shade(self, albedo: Array, normal: Array) -> Array:
         """Return colours of sunlit surfaces of albedo ``(..., 3)``, 0-255, with unit normals ``(..., 3)``."""
         facing = normal @ self.direction
-        # the sky is brighter on the sun's side, also behind clouds
+        # the sky is brighter towards the sun, even behind clouds
         openness = 0.65 + 0.35 * normal[..., 2] + 0.10 * facing
         return tone(linear(albedo) * (np.maximum(facing, 0.0)[..., None] * self.sun + openness[..., None] * self.sky))
 

@@ -1,4 +1,4 @@
-"""Noise that the generated scenes take their textures from: made once per process, the same for every seed.
+"""Noise for the textures of generated scenes: computed once per process, the same for every seed.
 
 In: coordinates in any unit. Out: values of zero mean and unit deviation.
 """
@@ -21,7 +21,7 @@ TILE_SIDE = 512
 
 @lru_cache(maxsize=24)
 def _tile(power: float) -> Array:
-    """Return ``(TILE_SIDE + 1,) * 2 float32`` noise of spectrum 1 / f**power; its last row and column repeat the first."""
+    """Return ``(TILE_SIDE + 1,) * 2 float32`` noise with spectrum 1 / f**power; its last row and column repeat the first."""
     rng = np.random.default_rng([7, int(power * 100)])
     frequency = np.hypot(np.fft.fftfreq(TILE_SIDE)[:, None], np.fft.rfftfreq(TILE_SIDE)[None]) * TILE_SIDE
     frequency[0, 0] = 1.0
@@ -32,8 +32,8 @@ def _tile(power: float) -> Array:
 
 
 def sample_noise(x: Array, y: Array, period: float, power: float = 1.6) -> Array:
-    """Return noise at ``x, y`` (of one 2-D shape) that repeats after ``period`` units; a high ``power`` makes it smooth."""
-    # remap keeps coordinates in 16 bits, so they are wrapped here
+    """Return noise at ``x, y`` (of the same 2-D shape) that repeats after ``period`` units, smooth for a high ``power``."""
+    # remap stores coordinates in 16 bits, so they are wrapped here
     u, v = (np.asarray(axis, dtype=np.float32) * np.float32(1.0 / period) for axis in (x, y))
     u, v = ((axis - np.floor(axis)) * np.float32(TILE_SIDE) for axis in (u, v))
     return cv2.remap(_tile(power), u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

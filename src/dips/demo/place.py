@@ -1,6 +1,6 @@
-"""Where things stand in a generated scene: trees in woods and along borders, buildings, columns, poles.
+"""The placement of objects in a generated scene: trees in woods and along borders, buildings, columns, poles.
 
-In: a random generator and the view. Out: trees and shapes, whether or not there is a tower: its site stays free and in view.
+In: a random generator and the view. Out: trees and shapes, with or without a tower: its site stays free and in view.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MIN_TREE_PIXELS = 2.2
 
 
 class View:
-    """What may stand where without covering the site, the lens, or more than the foot of a tower of this size."""
+    """Decides where objects may stand without covering the site, the lens, or more than the foot of a tower of this size."""
 
     def __init__(self, camera: Camera, land: Land, height: float, half: float) -> None:
         self.camera, self.land = camera, land
@@ -32,7 +32,7 @@ class View:
         self.low, self.high, self.depth = pixels.min(0) - 4, pixels.max(0) + 4, float(depth.max())
 
     def allows(self, x: Array, y: Array, height: Array, radius: Array) -> Array:
-        """Return which things ``(N,)`` may stand at ``x, y`` and can be seen."""
+        """Return which objects ``(N,)`` may stand at ``x, y`` and are visible."""
         ends = np.stack([np.column_stack([x, y, z]) for z in (np.zeros_like(x), height)])
         pixels, depths = self.camera.project(ends)
         depth = depths.min(0)
@@ -41,7 +41,7 @@ class View:
         covers = (depth < self.depth) & (high > self.low).all(1) & (low < self.high).all(1)
         size = np.array(self.camera.size)
         seen = (high > -0.2 * size).all(1) & (low < 1.2 * size).all(1)
-        # what fills the photo would show how it is made
+        # objects that fill the photo would look artificial
         seen &= (depth > 8.0) & ((high - low).max(1) < 0.4 * size[1])
         return np.asarray(seen & ~covers & (np.hypot(x, y) > self.land.site + radius))
 
@@ -56,7 +56,7 @@ def place_shapes(rng: np.random.Generator, view: View) -> list[Shape]:
         if not streets or abs(streets[-1].along_and_across(np.array(x), np.array(y))[1]) < 36:
             yaw = (streets[-1].angle if streets else land.angle) + rng.choice([0, math.pi / 2]) + rng.normal(0, 0.05)
             candidates.append(make_building(rng, x, y, yaw))
-    for turn in rng.uniform(0, 2 * math.pi, int(rng.integers(0, 3))):  # what catches the eye
+    for turn in rng.uniform(0, 2 * math.pi, int(rng.integers(0, 3))):  # eye-catching objects
         reach = land.site + rng.uniform(6, 45)
         candidates.append(make_column(rng, reach * math.cos(turn), reach * math.sin(turn)))
     if rng.random() < 0.4:
@@ -74,7 +74,7 @@ def place_shapes(rng: np.random.Generator, view: View) -> list[Shape]:
 
 
 def place_trees(rng: np.random.Generator, view: View, shapes: list[Shape]) -> list[Tree]:
-    """Return trees in woods, along borders of plots and here and there, at most :data:`MAX_TREES`."""
+    """Return trees in woods, along plot borders and scattered ones, at most :data:`MAX_TREES`."""
     camera, land = view.camera, view.land
     # candidates on grids around the camera, wider ones farther away
     grids = []
@@ -98,7 +98,7 @@ def place_trees(rng: np.random.Generator, view: View, shapes: list[Shape]) -> li
         allowed &= np.hypot(x - shape.x, y - shape.y) > shape.radius + np.minimum(height * 0.25, 2.0)
     away = np.linalg.norm(np.column_stack([x, y, 0 * x]) - camera.position, axis=1)
     found = np.flatnonzero(allowed & (height * camera.focal / away > MIN_TREE_PIXELS))
-    # nearer ones first, but the far woods keep a share
+    # nearer ones first, but with a share for distant woods
     found = found[np.argsort(away[found] * rng.uniform(0.4, 1.6, len(found)))[:MAX_TREES]]
     tints = rng.normal(1, 0.04, (len(found), 3)) * rng.uniform(0.8, 1.15, (len(found), 1))
     return [Tree(float(x[i]), float(y[i]), float(height[i]), int(model[i]), t) for i, t in zip(found, tints, strict=True)]

@@ -1,6 +1,6 @@
-"""One generated drone photo: camera, light and land from a seed, with or without a lattice tower.
+"""Render one generated drone photo: camera, light and land from a seed, with or without a lattice tower.
 
-In: a random generator. Out: a :class:`Scene`. Both classes share every step but the tower itself.
+In: a random generator. Out: a :class:`Scene`. Both classes share every step except the tower itself.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class Scene:
 
     Attributes:
         image: ``(H, W, 3) uint8`` RGB.
-        mask: ``(H, W) bool``, the tower's outer silhouette: the holes of the lattice are filled; its shadow, its insulators
-            and its conductors do not belong to it. All False without a tower.
-        box: ``(x0, y0, x1, y1)``, the mask's tight box, end exclusive; None without a tower.
+        mask: ``(H, W) bool``, the tower's outer silhouette: the holes of the lattice are filled; its shadow, insulators and
+            conductors are excluded. All False without a tower.
+        box: ``(x0, y0, x1, y1)``, the mask's tight bounding box, end exclusive; None without a tower.
     """
 
     image: NDArray[np.uint8]
@@ -75,7 +75,7 @@ def render_scene(rng: np.random.Generator, *, tower: bool, size: tuple[int, int]
 
 
 def _develop(rng: np.random.Generator, photo: Array) -> NDArray[np.uint8]:
-    """Return the photo as a lens and a sensor take it: blur, sharpening, colour balance, contrast, noise."""
+    """Return the photo as taken by a lens and a sensor: blur, sharpening, colour balance, contrast, noise."""
     picture = cv2.GaussianBlur(photo.astype(np.float32), (0, 0), float(rng.uniform(0.35, 0.8)))
     edge = float(rng.uniform(0.1, 0.5))
     picture = cv2.addWeighted(picture, 1.0 + edge, cv2.GaussianBlur(picture, (0, 0), 1.6), -edge, 0.0)

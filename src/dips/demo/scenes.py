@@ -1,7 +1,7 @@
 """The sample data of ``dips demo``: a folder of generated drone photos, labelled ``tower`` and ``none``, with
 ground-truth boxes.
 
-In: a folder, counts, a size and a seed. Out, written whole or not at all::
+In: a folder, counts, a size and a seed. Out, written completely or not at all::
 
     train/{tower,none}/NNNN.jpg    test/{tower,none}/NNNN.jpg
     train.coco.json                test.coco.json         boxes, and the silhouettes as uncompressed RLE
@@ -9,8 +9,8 @@ In: a folder, counts, a size and a seed. Out, written whole or not at all::
     sample.json                    the arguments, so that the same call reuses the folder
     README.txt
 
-The two classes share camera, light, land and everything on it; only the lattice tower with its shadow and conductors tells
-them apart. Training and test scenes come from different seeds.
+The two classes share camera, light, land and everything on it; they differ only in the lattice tower with its shadow and
+conductors. Training and test scenes use different seeds.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ sample.json            how the folder was made
 def write_sample(folder: Path, *, train: int = 120, test: int = 40, size: tuple[int, int] = (480, 360), seed: int = 0) -> None:
     """Fill ``folder`` with ``train`` and ``test`` scenes of ``size`` (width, height), half of them with a tower.
 
-    A folder that holds the same sample already is not changed.
+    A folder that already contains the same sample is not changed.
 
     Raises:
         DataError: ``folder`` is incomplete, or an argument is out of range.
-        RunError: ``folder`` exists and holds something else, or cannot be written.
+        RunError: ``folder`` exists and contains something else, or cannot be written to.
     """
     folder = Path(folder)
     if min(train, test) < 2 or min(size) < 64 or max(size) > 4096 or seed < 0:
@@ -92,7 +92,7 @@ def _check_complete(folder: Path, made_with: dict[str, Any]) -> None:
 
 
 def _plan(split: str, count: int) -> list[tuple[str, int, list[int]]]:
-    """File name, label and the scene's own seed numbers; the first half (rounded up) has towers."""
+    """Return the file name, label and seed numbers of each scene; the first half (rounded up) has towers."""
     towers = (count + 1) // 2
     which = {"train": 0, "test": 1}[split]
     return [
@@ -142,7 +142,7 @@ def _write_split(work: Path, split: str, count: int, size: tuple[int, int], seed
 
 def _write_picture(path: Path, pixels: NDArray[np.uint8], kind: str, options: list[int]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # encoded apart from writing, so that any file name works on any system
+    # encoded separately from writing, so that any file name works on any system
     done, data = cv2.imencode(kind, np.ascontiguousarray(pixels), options)
     if not done:
         raise RunError(f"{path} cannot be written as {kind}; install opencv-python-headless again")

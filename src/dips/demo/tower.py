@@ -1,4 +1,4 @@
-"""The lattice towers of power lines as shapes: tapered legs, bracing, arms, insulators and conductors.
+"""Lattice towers of power lines as shapes: tapered legs, bracing, arms, insulators and conductors.
 
 In: a random generator. Out: a :class:`~dips.demo.canvas.Shape` in metres, its axis at the origin.
 """
@@ -25,13 +25,13 @@ UP = np.array([0.0, 0.0, 1.0])
 
 
 def tower_size(rng: np.random.Generator) -> tuple[float, float, float]:
-    """Return height, half width at the foot and reach of the longest arm in metres."""
+    """Return the height, half width at the foot and reach of the longest arm in metres."""
     height = float(rng.uniform(26, 54))
     return height, height * float(rng.uniform(0.055, 0.085)), height * float(rng.uniform(0.15, 0.24))
 
 
 def make_tower(rng: np.random.Generator, kind: str, height: float, half: float, reach: float) -> Shape:
-    """Return a tower of a kind of :data:`ARM_LENGTHS` and a size of :func:`tower_size`."""
+    """Return a tower with a kind from :data:`ARM_LENGTHS` and a size from :func:`tower_size`."""
     tower = Shape(0.0, 0.0, height, reach)
     heading = rng.uniform(0, 2 * math.pi)
     arms = height * (0.90 - 0.125 * np.arange(len(ARM_LENGTHS[kind]))[::-1])
@@ -56,7 +56,7 @@ def make_tower(rng: np.random.Generator, kind: str, height: float, half: float, 
         for a, b, c, d in zip(foot, np.roll(foot, -1, 0), head, np.roll(head, -1, 0), strict=True):
             tower.bars.append((a, c, leg * taper, albedo))
             tower.bars += [(start, end, brace * taper, albedo) for start, end in ((a, d), (b, c), (c, d))]
-            if high - low > 3.5:  # large bays are braced twice
+            if high - low > 3.5:  # tall bays are braced twice
                 middle = (a + b + c + d) / 4
                 tower.bars += [(p, (q + middle) / 2, brace * 0.7, albedo) for p, q in (((a + c) / 2, a), ((b + d) / 2, b))]
     for foot in corners(0.0):

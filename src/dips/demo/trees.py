@@ -1,4 +1,4 @@
-"""Trees of a generated scene: clumps of leaves that are lit by the sun and seen from the height that the drone has over them.
+"""Trees of a generated scene: clumps of leaves, lit by the sun and seen from the drone's height above them.
 
 In: places, heights and models. Out: trees on the canvas and their shadows. A model's surface is computed once per process and
 viewing angle, coloured once per scene, and pasted in many sizes and tints.
@@ -32,7 +32,7 @@ NEEDLES = np.array([60, 74, 54])
 
 @dataclass(frozen=True)
 class Tree:
-    """A tree of a model at ``x, y``, ``height`` metres high; ``tint`` (3,) is a gain per channel."""
+    """A tree of ``model`` at ``x, y``, ``height`` metres high; ``tint`` (3,) is a gain per channel."""
 
     x: float
     y: float
@@ -43,7 +43,7 @@ class Tree:
 
 @lru_cache(maxsize=64)
 def _clumps(model: int) -> tuple[Array, Array]:
-    """Return centres ``(N, 3)`` and radii ``(N,)`` of the clumps of leaves of a tree of height 1 at the origin."""
+    """Return centres ``(N, 3)`` and radii ``(N,)`` of the leaf clumps of a tree of height 1 at the origin."""
     rng = np.random.default_rng([5, model])
     if model in CONIFERS:
         z = np.repeat(np.linspace(0.10, 0.96, 14), 9) + rng.normal(0, 0.01, 126)
@@ -53,7 +53,7 @@ def _clumps(model: int) -> tuple[Array, Array]:
         return centres, np.maximum(0.055 * (1.25 - z), 0.012) * rng.uniform(0.8, 1.2, 126)
     wide, low = (0.6, 0.0) if model in BUSHES else (rng.uniform(0.30, 0.42), rng.uniform(0.10, 0.22))
     half = (1.0 - low) / 2
-    # a few large limbs carry many clumps: the outline gets lobes and notches
+    # a few large limbs carry many clumps, which gives the outline lobes and notches
     directions = rng.normal(size=(97, 3))
     directions /= np.linalg.norm(directions, axis=1)[:, None]
     limbs = directions[:7] * rng.uniform(0.35, 0.6, (7, 1))
@@ -63,10 +63,10 @@ def _clumps(model: int) -> tuple[Array, Array]:
 
 @lru_cache(maxsize=64)
 def _surface(model: int, view: int) -> tuple[Array, Array, Array]:
-    """Return what is seen of a tree by someone who stands at -y and looks down at it.
+    """Return the visible surface of a tree for a viewer at -y who looks down at it.
 
-    Returns the normals ``(H, W, 3)`` along right, up and back, 0 beside the tree; the light that gets there ``(H, W)``, 0-1;
-    and the foot's pixel.
+    Returns the normals ``(H, W, 3)`` along right, up and back, 0 outside the tree; the light that arrives ``(H, W)``, 0-1; and
+    the foot's pixel.
     """
     centres, radii = _clumps(model)
     c, s = math.cos(math.radians(VIEW_ANGLES[view])), math.sin(math.radians(VIEW_ANGLES[view]))
@@ -75,7 +75,7 @@ def _surface(model: int, view: int) -> tuple[Array, Array, Array]:
     low[1] = min(low[1], -0.02)
     width, height = np.ceil((high - low) * SPRITE_HEIGHT).astype(int)
     x, y = np.meshgrid(low[0] + (np.arange(width) + 0.5) / SPRITE_HEIGHT, high[1] - (np.arange(height) + 0.5) / SPRITE_HEIGHT)
-    # leaves roughen the outline of each clump and turn its surface
+    # leaves roughen the outline of each clump and tilt its surface
     leaves = np.stack([sample_noise(x + i + 0.37 * model, y + i + 0.11 * view, 1.9, 0.5) for i in range(4)], -1)
     nearest, normals = np.full((height, width), -9.0), np.zeros((height, width, 3))
     for (cx, cy, cz), radius in zip(places, radii, strict=True):
@@ -93,7 +93,7 @@ def _surface(model: int, view: int) -> tuple[Array, Array, Array]:
     crown /= np.maximum(np.linalg.norm(crown, axis=-1), 0.05)[..., None]
     normals = 0.6 * normals + 0.6 * crown + 0.35 * leaves[..., 1:]
     normals *= solid[..., None] / np.maximum(np.linalg.norm(normals, axis=-1), 1e-6)[..., None]
-    # hollows between clumps and the lower part of the crown get less light
+    # hollows between clumps and the lower part of the crown receive less light
     depth = np.where(solid, nearest, cv2.blur(np.where(solid, nearest, 0.0), (5, 5)))
     openness = np.clip(0.8 + 6.0 * (depth - cv2.GaussianBlur(depth, (0, 0), 5.0)) + 0.12 * leaves[..., 0], 0.3, 1.1)
     openness *= np.clip(0.62 + 0.5 * y / (0.2 + c), 0.5, 1)
@@ -115,13 +115,13 @@ class TreePainter:
         self._shadows = [crown[cv2.convexHull(crown[:, :2].astype(np.float32), returnPoints=False)[:, 0]] for crown in crowns]
 
     def _paint(self, model: int, view: int) -> list[Array]:
-        """Return RGBA pictures of a tree model, each half as large as the one before."""
+        """Return RGBA images of a tree model, each half as large as the previous one."""
         light, forward = self.canvas.light, self.canvas.camera.rotation[2]
         normals, openness, _ = _surface(model, view)
         c, s = math.cos(math.radians(VIEW_ANGLES[view])), math.sin(math.radians(VIEW_ANGLES[view]))
         a, b = forward[:2] / np.hypot(*forward[:2])
         axes = np.array([(b, -a, 0), (a * s, b * s, c), (-a * c, -b * c, s)], dtype=np.float32)
-        # leaves let some light through
+        # leaves are slightly translucent
         direct = np.clip(0.15 + 0.85 * (normals @ (axes @ light.direction)), 0.0, 1.0) * openness
         diffuse = (0.62 + 0.38 * (normals @ axes[:, 2])) * openness
         shown = normals.any(-1)
@@ -129,7 +129,7 @@ class TreePainter:
         picture[..., :3] = tone(
             linear(self._colours[model]) * (direct[..., None] * light.sun * 1.15 + diffuse[..., None] * light.sky)
         )
-        # around the tree lies its mean colour, so that scaling mixes no other in
+        # the tree is surrounded by its mean colour, so that scaling mixes in no other
         picture[~shown, :3] = picture[shown, :3].mean(0)
         picture[..., 3] = shown * np.uint8(255)
         pictures = [picture]

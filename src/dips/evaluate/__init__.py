@@ -1,11 +1,11 @@
-"""The metrics of weakly supervised object localization, an independent library: arrays in, numbers out.
+"""The metrics of weakly supervised object localization, as an independent library: arrays in, numbers out.
 
 NumPy and OpenCV are enough; numba makes it fast. No torch, no networks, no files. For a whole split in one call:
 
 - :func:`max_box_acc`, :func:`max_box_acc_v2`, :func:`top_k_localization`: the MaxBoxAcc family;
 - :func:`pxap`: PxAP; :func:`dissect_errors`: the kinds of errors.
 
-Photo by photo, in memory that does not grow:
+Photo by photo, in constant memory:
 
 - :class:`MapAccumulator`: everything; :class:`BoxAccumulator`, :class:`PixelAccumulator`: boxes alone, pixels alone.
   Accumulators of several processes merge;
@@ -13,16 +13,16 @@ Photo by photo, in memory that does not grow:
 - :class:`MapResult`, :class:`BoxResult`, :class:`ThresholdResult`, :class:`ImageRow`: results of a split, of its boxes, at
   given thresholds, of one photo.
 
-The parts that these are made of:
+The building blocks:
 
-- :class:`Protocol`, :data:`PROTOCOLS`, :func:`to_frame`, :func:`mask_to_frame`, :data:`FRAME`: the frame that maps and ground
-  truth meet in; :func:`tau_grid`, :data:`DELTAS`: thresholds and IoUs;
+- :class:`Protocol`, :data:`PROTOCOLS`, :func:`to_frame`, :func:`mask_to_frame`, :data:`FRAME`: the common frame of maps and
+  ground truth; :func:`tau_grid`, :data:`DELTAS`: thresholds and IoUs;
 - :func:`boxes_at_thresholds` (:class:`BoxLevels`), :func:`best_iou_curve`, :func:`iou`: boxes of one map at every threshold;
 - :data:`KINDS`: the kinds of errors; :func:`boxes_mask`: boxes as a mask; :func:`centre_map`: the baseline without any image.
 
-Modules, in the order that data passes them: ``protocol`` (to the frame), ``boxes`` (by ``trees``, or by ``contours`` without
-numba) and ``masks``, ``dissect``, ``measure`` (one photo), ``accumulate`` with ``bootstrap`` (a split), ``result``; and
-``metrics``, the functions.
+Modules, in the order in which data passes through them: ``protocol`` (to the frame), ``boxes`` (by ``trees``, or by
+``contours`` without numba) and ``masks``, ``dissect``, ``measure`` (one photo), ``accumulate`` with ``bootstrap`` (a split),
+``result``; and ``metrics``, the functions.
 """
 
 from __future__ import annotations

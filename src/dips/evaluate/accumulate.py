@@ -1,8 +1,8 @@
-"""Accumulators: they gather the numbers of a split photo by photo, so that a data set of any size needs little memory.
+"""Accumulators, which collect the numbers of a split photo by photo, so that a data set of any size needs little memory.
 
 In: score map, ground-truth boxes, ground-truth mask, label and predicted classes of one photo at a time. Out: a
-:class:`~dips.evaluate.result.BoxResult`, and with :class:`MapAccumulator` PxAP and activations too. Accumulators of several
-processes or ranks merge into one (they can be pickled), and photos can be measured elsewhere than where they are counted.
+:class:`~dips.evaluate.result.BoxResult`, and with :class:`MapAccumulator` also PxAP and activations. Accumulators of several
+processes or ranks merge into one (they can be pickled), and photos can be measured in one process and counted in another.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class BoxAccumulator:
 
     Args:
         thresholds: length of the grid; the protocol's is 1000.
-        tau: thresholds (``v1``, ``30``, ``50``, ``70``) of the rows that are kept of each photo (:attr:`BoxResult.images`),
-            e.g. ``best_tau`` of the validation split; None keeps none, so that memory does not grow with the photos.
+        tau: thresholds (``v1``, ``30``, ``50``, ``70``) of the row stored for each photo (:attr:`BoxResult.images`), e.g.
+            ``best_tau`` of the validation split; None stores no rows, so that memory does not grow with the photos.
         frame: side of the square score maps; None accepts any shape.
         replicates: resamples for bootstrap intervals; 0 = none.
     """
@@ -90,7 +90,7 @@ class BoxAccumulator:
         """Count one photo that was measured at these thresholds.
 
         Raises:
-            ProtocolError: it was measured at others, or has no id, which resamples draw by; nothing is counted then.
+            ProtocolError: it was measured at others, or has no id, which resampling needs; nothing is counted then.
         """
         if photo.n_true and photo.thresholds != len(self._taus):
             raise ProtocolError(f"{photo.id} was measured at {photo.thresholds} thresholds, not at {len(self._taus)}")
@@ -126,10 +126,10 @@ class BoxAccumulator:
             self._images.append(photo.row(self._row_taus))
 
     def merge(self, other: BoxAccumulator) -> None:
-        """Take over the counts of another accumulator, e.g. of another process, as if its photos had come here.
+        """Add the counts of another accumulator, e.g. of another process, as if its photos had been counted here.
 
         Raises:
-            ProtocolError: the two use different thresholds, frames, thresholds of rows or replicates.
+            ProtocolError: the two use different thresholds, frames, row thresholds or replicates.
         """
         if self._kind != other._kind:
             raise ProtocolError("accumulators merge only if thresholds, frames, thresholds of rows and replicates are the same")
@@ -143,7 +143,7 @@ class BoxAccumulator:
         """Return the percentages so far."""
         numbers = self._numbers
         boxes, classified = numbers["boxed"], numbers["boxed_classified"]
-        five = numbers["short"] == 0  # top-5 is undefined where a photo has fewer than five predictions
+        five = numbers["short"] == 0  # top-5 is undefined if a photo has fewer than five predictions
         return BoxResult(
             n_images=numbers["images"],
             n_boxed=boxes,
@@ -168,7 +168,7 @@ class BoxAccumulator:
 
 
 class MapPixels:
-    """Counts the pixels of score maps: by the ground-truth mask where there is one (PxAP), else by the ground-truth boxes."""
+    """Counts the pixels of score maps: by the ground-truth mask if there is one (PxAP), else by the ground-truth boxes."""
 
     def __init__(self) -> None:
         self._masks, self._regions = PixelAccumulator(), PixelAccumulator()
@@ -183,22 +183,22 @@ class MapPixels:
 
     @property
     def counts(self) -> NDArray[np.int64]:
-        """All that is counted, ``(4, B)``: object and background pixels by score, where there are masks, then where there are
+        """All counts, ``(4, B)``: object and background pixels by score, first of photos with masks, then of photos with
         boxes."""
         return np.concatenate([self._masks.counts, self._regions.counts])
 
     def add_counts(self, counts: NDArray[np.int64]) -> None:
-        """Take over the :attr:`counts` of another one, in any shape."""
+        """Add the :attr:`counts` of another instance, in any shape."""
         masks, regions = counts.reshape(2, 2, -1)
         self._masks.add_counts(masks)
         self._regions.add_counts(regions)
 
     def merge(self, other: MapPixels) -> None:
-        """Take over the counts of another one."""
+        """Add the counts of another instance."""
         self.add_counts(other.counts)
 
     def result(self) -> tuple[float | None, dict[str, Any] | None]:
-        """Return PxAP, and the activations with ``truth``: ``masks``, or else ``boxes``; None where there is neither."""
+        """Return PxAP, and the activations with ``truth``: ``masks``, or else ``boxes``; None if there is neither."""
         if (activations := self._masks.activations()) is not None:
             return self._masks.result(), {**activations, "truth": "masks"}
         activations = self._regions.activations()
@@ -206,7 +206,7 @@ class MapPixels:
 
 
 class MapAccumulator:
-    """Counts boxes, masks and activations of score maps that lie in one protocol's frame already.
+    """Counts boxes, masks and activations of score maps that are already in a protocol's frame.
 
     Attributes:
         boxes: the MaxBoxAcc family.
@@ -239,12 +239,12 @@ class MapAccumulator:
             self.pixels.add(score_map, boxes, mask)
 
     def merge(self, other: MapAccumulator) -> None:
-        """Take over the counts of another accumulator."""
+        """Add the counts of another accumulator."""
         self.boxes.merge(other.boxes)
         self.pixels.merge(other.pixels)
 
     def result(self) -> MapResult:
-        """Return everything so far."""
+        """Return all results so far."""
         return MapResult(self.boxes.result(), *self.pixels.result())
 
 

@@ -1,8 +1,8 @@
-"""Average precision of boxes with classes, per class, as COCO's own evaluator (pycocotools) computes it.
+"""Average precision of boxes with classes, per class, as computed by COCO's own evaluator (pycocotools).
 
-In: boxes with scores and classes, and the true ones, of one photo at a time. Out: AP50 of each class, and AP, the mean over
-IoUs from 0.5 to 0.95. A box takes the free true box of its class with the highest IoU; precision is read at 101 values of
-recall. What is kept of a box is its score and at which IoUs it is right: ten bytes.
+In: boxes with scores and classes, and true boxes, of one photo at a time. Out: AP50 of each class, and AP, the mean over IoUs
+from 0.5 to 0.95. A box takes the unmatched true box of its class with the highest IoU; precision is read at 101 values of
+recall. For each box, only its score and the IoUs at which it is right are stored: ten bytes.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ __all__ = ["AveragePrecision", "ClassPrecision"]
 
 _IOUS = np.linspace(0.5, 0.95, 10)
 _RECALLS = np.linspace(0, 1, 101)
-_MOST_BOXES = 100  # of a class in a photo, those of the highest scores
+_MOST_BOXES = 100  # per class and photo, those with the highest scores
 
 
 class ClassPrecision(NamedTuple):
-    """The average precision of a class in percent: at IoU 0.5, and the mean over ten IoUs; and its true boxes, 1 or more."""
+    """The average precision of a class in percent, at IoU 0.5 and averaged over ten IoUs; and the number of true boxes, > 0."""
 
     ap50: float
     ap: float
@@ -35,7 +35,7 @@ class ClassPrecision(NamedTuple):
 
 @dataclass(slots=True)
 class _Seen:
-    """What was counted of a class: true boxes, and each predicted box's score, and at which IoUs it is right, as bits."""
+    """The counts of a class: true boxes, and for each predicted box its score and the IoUs at which it is right, as bits."""
 
     objects: int = 0
     scores: array[float] = field(default_factory=lambda: array("d"))
@@ -79,19 +79,19 @@ class AveragePrecision:
             seen.right.extend(_right(box_iou(found[best_first], true[theirs == label])).tolist())
 
     def classes(self) -> dict[int, ClassPrecision]:
-        """Return the precision of each class that has a true box, by its label."""
+        """Return the precision of each class that has a true box, by label."""
         return {label: _precision(seen) for label, seen in sorted(self._seen.items()) if seen.objects}
 
 
 def _right(overlaps: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return at which IoUs boxes are right, as bits ``(N,)``, of their IoUs with true boxes ``(N, K)``, the best box first."""
+    """Return the IoUs at which boxes are right, as bits ``(N,)``, given overlaps with true boxes ``(N, K)``, best box first."""
     bits = np.zeros(len(overlaps), np.int64)
     if not overlaps.size:
         return bits
     for level, least in enumerate(_IOUS):
         free = overlaps.copy()
         for row in range(len(free)):
-            # the last of equally good ones, as COCO's loop ends there
+            # the last of equally good ones, like COCO's loop
             best = free.shape[1] - 1 - int(free[row, ::-1].argmax())
             if free[row, best] >= least - 1e-10:
                 bits[row] |= 1 << level
@@ -106,6 +106,6 @@ def _precision(seen: _Seen) -> ClassPrecision:
     for level in range(len(_IOUS)):
         hits = np.cumsum(right >> level & 1)
         precision = np.maximum.accumulate((hits / np.arange(1, len(hits) + 1))[::-1])[::-1]
-        reached = np.searchsorted(hits / seen.objects, _RECALLS)  # where recall gets so far, if it does
+        reached = np.searchsorted(hits / seen.objects, _RECALLS)  # where each recall is reached, if at all
         values.append(float(np.append(precision, 0)[reached].mean()))
     return ClassPrecision(100 * values[0], 100 * float(np.mean(values)), seen.objects)

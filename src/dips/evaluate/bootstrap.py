@@ -1,8 +1,8 @@
-"""Bootstrap intervals over photos, gathered while the photos go by.
+"""Bootstrap intervals over photos, computed in a single pass.
 
-In: what each photo is right at. Out: the percentages of many resamples of the photos. A resample draws each photo a Poisson(1)
-number of times, which for many photos is the ordinary bootstrap, needs no list of them, and merges: the draws follow from the
-photo's id alone, so order and processes make no difference.
+In: for each photo, the points of the curves at which it is right. Out: percentages in many resamples of the photos. A resample
+draws each photo a Poisson(1) number of times, which for many photos equals the ordinary bootstrap, needs no list of photos, and
+can be merged: the draws depend on the photo's id alone, so order and number of processes make no difference.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dips.errors import ProtocolError
 
 __all__ = ["Bootstrap", "interval"]
 
-_BUFFER = 64  # photos that are counted together, as one product of matrices
+_BUFFER = 64  # photos counted together in one matrix product
 
 
 class Bootstrap:
@@ -31,14 +31,14 @@ class Bootstrap:
 
     def __init__(self, replicates: int, shape: tuple[int, int], *, seed: int = 0) -> None:
         self.replicates, self._shape, self._seed = replicates, shape, seed
-        # the steps from each count to the next; whole numbers, exact up to 16 million
+        # differences between consecutive counts; integers, exact up to 16 million
         self._steps = np.zeros((replicates, shape[0] * shape[1]), np.float32)
         self._totals = np.zeros(replicates, np.int64)
         self._hits: list[NDArray[np.bool_]] = []
         self._weights: list[NDArray[np.int64]] = []
 
     def add(self, hits: NDArray[np.bool_], id: str) -> None:
-        """Count one photo, right or wrong at each point of the curves; its draws follow from ``id``."""
+        """Count one photo, right or wrong at each point of the curves; its draws are derived from ``id``."""
         digest = hashlib.blake2b(f"{self._seed}\n{id}".encode("utf-8", "surrogateescape"), digest_size=16).digest()
         self._weights.append(np.random.default_rng(int.from_bytes(digest, "little")).poisson(1, self.replicates))
         self._hits.append(hits.reshape(-1))
@@ -46,10 +46,10 @@ class Bootstrap:
             self._flush()
 
     def merge(self, other: Bootstrap) -> None:
-        """Take over the counts of another one.
+        """Add the counts of another bootstrap.
 
         Raises:
-            ProtocolError: it has other curves, replicates or another seed.
+            ProtocolError: the other has different curves, replicates or seed.
         """
         if (self._shape, self.replicates, self._seed) != (other._shape, other.replicates, other._seed):
             raise ProtocolError("bootstraps merge only if curves, replicates and seeds are the same")

@@ -1,8 +1,8 @@
-"""Boxes of a score map at every threshold, and how well they meet the ground-truth ones (Choe et al., CVPR 2020, TPAMI 2022).
+"""Boxes of a score map at every threshold, and how well they match ground-truth ones (Choe et al., CVPR 2020, TPAMI 2022).
 
 In: a score map ``(H, W)`` in [0, 1] and ground-truth boxes ``(K, 4)`` in the map's own pixels. Out: for each threshold of the
 grid the best inclusive IoU of predicted and ground-truth boxes. The numbers equal those of the field's evaluator to the last
-digit. An 8-bit map has at most 255 different foregrounds, one for each *cut*: ``map > cut``.
+digit. An 8-bit map has at most 255 different foregrounds, one per *cut*: ``map > cut``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dips.scoremaps.levels import quantise
 __all__ = ["FRAME", "BoxLevels", "best_iou_curve", "boxes_at_thresholds", "iou", "tau_grid", "to_frame"]
 
 FRAME = 224
-"""Side in pixels of the square in which the protocol compares maps with boxes and masks."""
+"""Side in pixels of the square frame in which the protocol compares maps with boxes and masks."""
 
 Floats = NDArray[np.float64]
 
@@ -39,10 +39,10 @@ class BoxLevels:
 
     Attributes:
         taus: ``(T,)`` thresholds, fractions of the map's maximum.
-        cut_of_tau: ``(T,)`` the cut of the 8-bit map that a threshold means.
+        cut_of_tau: ``(T,)`` the cut of the 8-bit map that each threshold corresponds to.
         boxes: ``(M, 4)`` boxes of all cuts; inclusive ``x0 y0 x1 y1``.
         cuts: ``(M, 2)`` first and last cut of each box.
-        largest: ``(L, 4)`` for every cut below the map's maximum the box whose contour encloses the largest area.
+        largest: ``(L, 4)`` for every cut below the map's maximum, the box whose contour encloses the largest area.
         peak: the maximum of the 8-bit map.
         shape: height and width of the score map.
     """
@@ -56,7 +56,7 @@ class BoxLevels:
     shape: tuple[int, int]
 
     def at(self, tau: float, *, multi_contour: bool = True) -> Floats:
-        """Return the boxes ``(N, 4)`` at the threshold of the grid that is nearest to ``tau``."""
+        """Return the boxes ``(N, 4)`` at the threshold of the grid nearest to ``tau``."""
         cut = self.cut_of_tau[nearest(self.taus, tau)]
         held = (self.cuts[:, 0] <= cut) & (cut <= self.cuts[:, 1])
         return np.asarray(self.boxes[held] if multi_contour else self.largest[cut][None])
@@ -66,15 +66,15 @@ class BoxLevels:
 
         Args:
             true_boxes: ``(K, 4)``, K > 0, in the map's pixels.
-            multi_contour: all boxes of a cut (MaxBoxAccV2), or only that of its largest contour (MaxBoxAcc).
+            multi_contour: use all boxes of a cut (MaxBoxAccV2), or only that of its largest contour (MaxBoxAcc).
 
         Raises:
-            ProtocolError: no boxes, or not boxes.
+            ProtocolError: there are no boxes, or the array does not contain boxes.
         """
         return np.asarray(self.best_iou_of_cuts(true_boxes, multi_contour=multi_contour)[self.cut_of_tau])
 
     def best_iou_of_cuts(self, true_boxes: ArrayLike, *, multi_contour: bool) -> Floats:
-        """Return the same for each cut, ``(max(peak, 1),)``; 0 for a cut that no threshold means."""
+        """Return the same for each cut, ``(max(peak, 1),)``; 0 for cuts that no threshold corresponds to."""
         ground_truth = checked_boxes(true_boxes)
         if len(ground_truth) == 0:
             raise ProtocolError("at least one ground-truth box is needed; leave photos without an object out of localization")
@@ -100,14 +100,14 @@ def tau_grid(thresholds: int = 1000) -> Floats:
 def boxes_at_thresholds(score_map: ArrayLike, thresholds: int = 1000) -> BoxLevels:
     """Return the boxes of a score map at every threshold of the grid.
 
-    Compute them once where one map is compared with many photos' boxes, as with the centred Gaussian.
+    Compute them once if one map is compared with the boxes of many photos, as with the centred Gaussian.
 
     Args:
         score_map: ``(H, W)`` in [0, 1].
         thresholds: length of the grid; the protocol's is 1000.
 
     Raises:
-        ProtocolError: the map is not two-dimensional, not finite or leaves [0, 1].
+        ProtocolError: the map is not two-dimensional, not finite or outside [0, 1].
     """
     return _levels(score_map, thresholds, single=True, multiple=True)
 
@@ -129,7 +129,7 @@ def best_iou_curve(score_map: ArrayLike, boxes: ArrayLike, *, multi_contour: boo
 
 
 def overlap(first: Sequence[Any] | NDArray[Any], second: Sequence[Any] | NDArray[Any]) -> tuple[Any, Any, Any]:
-    """Return the inclusive areas of the intersection and of both boxes, each ``x0, y0, x1, y1``, arrays that broadcast."""
+    """Return the inclusive areas of the intersection and of both boxes, each ``x0, y0, x1, y1``, with broadcasting."""
     x0, y0, x1, y1 = first
     u0, v0, u1, v1 = second
     width = np.minimum(x1, u1) - np.maximum(x0, u0) + 1
@@ -139,17 +139,17 @@ def overlap(first: Sequence[Any] | NDArray[Any], second: Sequence[Any] | NDArray
 
 
 def iou(first: ArrayLike, second: ArrayLike) -> Floats:
-    """Return the inclusive IoU ``(N, M)`` of boxes ``(N, 4)`` and ``(M, 4)``: widths, heights and intersections count one more.
+    """Return the inclusive IoU ``(N, M)`` of boxes ``(N, 4)`` and ``(M, 4)``: widths and heights, also of overlaps, are + 1.
 
     Raises:
-        ProtocolError: an array does not hold boxes.
+        ProtocolError: an array does not contain boxes.
     """
     shared, a, b = overlap(checked_boxes(first).T[:, :, None], checked_boxes(second).T[:, None, :])
     return np.asarray(shared / (a + b - shared), dtype=np.float64)
 
 
 def to_frame(boxes: ArrayLike, size: Sequence[int], frame: int = FRAME) -> NDArray[np.int64]:
-    """Bring boxes in a photo's pixels to the square frame of the protocol: ``int(coordinate * frame / size)``.
+    """Convert boxes from a photo's pixels to the square frame of the protocol: ``int(coordinate * frame / size)``.
 
     Args:
         boxes: ``(K, 4)``, ``x0 y0 x1 y1`` in pixels of a photo of this size.
@@ -160,7 +160,7 @@ def to_frame(boxes: ArrayLike, size: Sequence[int], frame: int = FRAME) -> NDArr
         ``(K, 4) int64``, not clamped: a box that ends at the photo's edge ends at ``frame``.
 
     Raises:
-        ProtocolError: not boxes, or a size that is not positive.
+        ProtocolError: the array does not contain boxes, or a size is not positive.
     """
     width, height = size
     if not (width > 0 and height > 0):
@@ -173,7 +173,7 @@ def checked_boxes(boxes: ArrayLike) -> Floats:
     """Return boxes as ``(K, 4) float64``.
 
     Raises:
-        ProtocolError: another shape, values that are not finite, or an end before its start.
+        ProtocolError: the shape is different, values are not finite, or a box ends before its start.
     """
     try:
         array = np.asarray(boxes, dtype=np.float64)
@@ -192,10 +192,10 @@ def checked_boxes(boxes: ArrayLike) -> Floats:
 
 
 def nearest(taus: Floats, tau: float) -> int:
-    """Return the index in the grid of the threshold that is nearest to ``tau``.
+    """Return the index in the grid of the threshold nearest to ``tau``.
 
     Raises:
-        ProtocolError: it lies outside [0, 1].
+        ProtocolError: ``tau`` is outside [0, 1].
     """
     if not 0.0 <= tau <= 1.0:
         raise ProtocolError(f"a threshold lies between 0 and 1, not {tau}")
@@ -203,12 +203,12 @@ def nearest(taus: Floats, tau: float) -> int:
 
 
 def cuts_of(taus: Floats, peak: int) -> NDArray[np.int64]:
-    """Return the cut ``(T,)`` that each threshold means on an 8-bit map with this maximum."""
+    """Return the cut ``(T,)`` that each threshold corresponds to on an 8-bit map with this maximum."""
     return (taus * peak).astype(np.int64)
 
 
 def engine() -> str:
-    """Return, in words, how boxes are found in this process."""
+    """Describe how boxes are found in this process."""
     return "component trees" if _trees() is not None else "contours, slowly: numba cannot be imported"
 
 
@@ -217,7 +217,7 @@ def _levels(score_map: ArrayLike, thresholds: int, *, single: bool, multiple: bo
     height, width = levels.shape
     taus, peak = tau_grid(thresholds), int(levels.max())
     cut_of_tau = cuts_of(taus, peak)
-    if peak == 0:  # no foreground at all: the protocol has one box for it
+    if peak == 0:  # no foreground at all: the protocol defines one box for it
         return BoxLevels(
             taus, cut_of_tau, np.zeros((1, 4)), np.zeros((1, 2), np.int32), np.zeros((1, 4)), peak, (height, width)
         )
@@ -231,14 +231,14 @@ def _levels(score_map: ArrayLike, thresholds: int, *, single: bool, multiple: bo
 
 
 def _ends(boxes: NDArray[np.int32], shape: tuple[int, int]) -> Floats:
-    """Return the protocol's boxes: they end a pixel further than their pixels, but inside the map."""
+    """Return the protocol's boxes: they end one pixel beyond their last pixel, but inside the map."""
     ends = np.minimum(boxes[:, 2:] + 1, np.array(shape[::-1]) - 1)
     return np.concatenate([boxes[:, :2], ends], axis=1).astype(np.float64)
 
 
 @cache
 def _trees() -> Any:
-    """Return the module with the fast way, or None where numba is missing; it takes half a second to import."""
+    """Return the module with the fast algorithm, or None if numba is missing; importing it takes half a second."""
     try:
         from dips.evaluate import trees
     except ImportError:
@@ -250,11 +250,11 @@ _POWERS = np.array([0, *(length.bit_length() - 1 for length in range(1, 257))])
 
 
 def _greatest(values: Floats, ranges: NDArray[np.int32], count: int) -> Floats:
-    """Return the greatest value ``(count,)`` of the ranges that hold a position: each is two overlapping powers of two."""
+    """Return the greatest value ``(count,)`` of the ranges that contain a position: each is two overlapping powers of two."""
     first, last = ranges.T.astype(np.int64)
     powers = _POWERS[last - first + 1]
     table = np.zeros((int(powers.max()) + 1, count))
-    flat = table.reshape(-1)  # ufunc.at is fast on one index only
+    flat = table.reshape(-1)  # ufunc.at is fast with a single index only
     np.maximum.at(flat, powers * count + first, values)
     np.maximum.at(flat, powers * count + last + 1 - (1 << powers), values)
     for power in range(len(table) - 1, 0, -1):

@@ -1,7 +1,7 @@
-"""Boxes of a score map by OpenCV's contours, threshold by threshold: the protocol as it was first written down.
+"""Boxes of a score map by OpenCV's contours, threshold by threshold: the protocol as originally defined.
 
-In: an 8-bit map and the cuts to look at. Out: the same as :mod:`dips.evaluate.trees`, much more slowly. It serves where
-numba is not installed, and as the tests' other opinion.
+In: an 8-bit map and the cuts to process. Out: the same as :mod:`dips.evaluate.trees`, much more slowly. It is used if numba is
+not installed, and as an independent reference in tests.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ Ints = NDArray[np.int32]
 
 
 def contour_boxes(levels: NDArray[np.uint8], cuts: Iterable[int]) -> tuple[Ints, Ints, Ints]:
-    """Return the inclusive boxes of the contours of ``levels > cut``, hole borders too.
+    """Return the inclusive boxes of the contours of ``levels > cut``, including hole borders.
 
     Args:
         levels: ``(H, W) uint8``, not all zero.
         cuts: each below the maximum of ``levels``.
 
     Returns:
-        As :func:`dips.evaluate.trees.tree_boxes`; each range is a single cut, and the other rows of ``largest`` are 0.
+        As for :func:`dips.evaluate.trees.tree_boxes`; each range is a single cut, and the other rows of ``largest`` are 0.
     """
     boxes, ranges = [], []
     largest = np.zeros((int(levels.max()), 4), np.int32)
     for cut in cuts:
-        # RETR_TREE although the hierarchy is not used: the order of the contours decides which of equal areas is the largest
+        # RETR_TREE although the hierarchy is unused: the order of the contours decides which of equal areas is the largest
         contours, _ = cv2.findContours((levels > cut).astype(np.uint8), cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
         cut_boxes = np.array([_ends(cv2.boundingRect(contour)) for contour in contours], np.int32)
         largest[cut] = cut_boxes[int(np.argmax([cv2.contourArea(contour) for contour in contours]))]

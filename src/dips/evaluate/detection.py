@@ -1,7 +1,7 @@
-"""Precision, recall and F1 over *all* boxes: what the boxes of ``dips predict`` are worth; MaxBoxAcc asks for one good box.
+"""Precision, recall and F1 over *all* boxes: the quality of the boxes of ``dips predict``; MaxBoxAcc needs only one good box.
 
-In: score maps and ground-truth boxes of one photo at a time. Out: the three numbers at every threshold. Matching is greedy: the
-boxes in the order of their scores, each takes the free ground-truth box of the highest IoU from 0.5.
+In: score maps and ground-truth boxes of one photo at a time. Out: the three numbers at every threshold. Matching is greedy: in
+descending order of score, each box takes the unmatched ground-truth box with the highest IoU, if it is at least 0.5.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _MIN_IOU = 0.5
 
 
 class DetectionCounter:
-    """Counts boxes that match a ground-truth box, those that do not, and ground-truth boxes that none matches.
+    """Counts boxes that match a ground-truth box, those that do not, and unmatched ground-truth boxes.
 
     Args:
         taus: thresholds, fractions of a map's maximum.
         min_area, min_score, max_boxes: as ``predict.min_area``, ``predict.min_score`` and ``predict.max_boxes``.
-        calibration: makes chances of the scores.
-        reliability: counts the boxes of the first threshold by their scores.
+        calibration: converts scores to probabilities.
+        reliability: counts the boxes of the first threshold by score.
 
     >>> counter = DetectionCounter([0.5], min_area=0, min_score=0, max_boxes=10)
     >>> score_map = np.zeros((8, 8))
@@ -64,9 +64,9 @@ class DetectionCounter:
         """Count one photo.
 
         Args:
-            score_map: ``(H, W)`` in [0, 1]; None where the photo is predicted to show nothing.
+            score_map: ``(H, W)`` in [0, 1]; None if the photo is predicted to show nothing.
             boxes: ground truth ``(K, 4)``, ``x0 y0 x1 y1`` in the map's pixels, end exclusive.
-            on_found: is called with the boxes of the first threshold, their scores and regions; none without a map.
+            on_found: called with the boxes of the first threshold, their scores and regions; without a map there are none.
         """
         true = np.asarray(boxes, np.float64).reshape(-1, 4)
         self._objects += len(true)
@@ -96,12 +96,12 @@ class DetectionCounter:
 
     @property
     def precision(self) -> NDArray[np.float64]:
-        """Fraction of the boxes that are right, ``(T,)``; 0 where there are none."""
+        """Fraction of the boxes that are correct, ``(T,)``; 0 where there are none."""
         return np.asarray(self._right / np.maximum(1, self._boxes))
 
     @property
     def recall(self) -> NDArray[np.float64]:
-        """Fraction of the objects that have their box, ``(T,)``."""
+        """Fraction of the objects that are found, ``(T,)``."""
         return self._right / max(1, self._objects)
 
     @property
@@ -111,13 +111,13 @@ class DetectionCounter:
 
     @property
     def best_tau(self) -> float:
-        """The threshold of the highest F1; of several equal ones the middle."""
+        """The threshold with the highest F1; if several are equal, the middle one."""
         best = np.flatnonzero(self.f1 == self.f1.max())
         return float(self.taus[best[len(best) // 2]])
 
 
 def match_boxes(boxes: ArrayLike, true: ArrayLike) -> list[tuple[int, int]]:
-    """Return pairs of positions: a box, and the ground-truth box that it finds.
+    """Return pairs of positions: those of a box and of the ground-truth box that it matches.
 
     Args:
         boxes: ``(N, 4)``, by descending score.
@@ -139,7 +139,7 @@ def match_boxes(boxes: ArrayLike, true: ArrayLike) -> list[tuple[int, int]]:
 
 
 def box_iou(boxes: NDArray[Any], true: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the IoU ``(N, K)`` of boxes ``(N, 4)`` with others ``(K, 4)``, all ``x0 y0 x1 y1``, end exclusive."""
+    """Return the IoU ``(N, K)`` of boxes ``(N, 4)`` with boxes ``(K, 4)``, all ``x0 y0 x1 y1``, end exclusive."""
     low = np.maximum(boxes[:, None, :2], true[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], true[None, :, 2:])
     common = np.clip(high - low, 0, None).prod(2)

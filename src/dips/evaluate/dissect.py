@@ -1,7 +1,7 @@
-"""What kind of error a box is: the dissection of the paper's supplement, exclusive and in a fixed order.
+"""The kind of error of a box: the dissection from the paper's supplement, exclusive and in a fixed order.
 
 In: the box of the largest contour at one threshold, the ground-truth boxes and the classes. Out: one of :data:`KINDS`. One
-threshold serves the whole split; the best one of each photo would hide the errors.
+threshold is used for the whole split; the best one of each photo would hide the errors.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from dips.evaluate.boxes import checked_boxes, overlap
 __all__ = ["KINDS", "error_kinds"]
 
 KINDS = ("class_wrong", "correct", "several_objects", "part", "more", "other")
-"""In the order in which they are tried:
+"""Kinds of errors, in the order in which they are tested:
 
-- ``class_wrong``: the predicted class is not the true one (not tried where a class is unknown);
+- ``class_wrong``: the predicted class is not the true one (not tested if a class is unknown);
 - ``correct``: IoU above 0.5;
-- ``several_objects``: of more than one ground-truth box more than 0.3 lies inside the predicted one;
+- ``several_objects``: more than 0.3 of each of several ground-truth boxes lies inside the predicted one;
 - ``part``: more than half of the predicted box lies inside the true one;
 - ``more``: at least 0.7 of the ground-truth box lies inside the predicted one;
 - ``other``.
@@ -27,20 +27,20 @@ KINDS = ("class_wrong", "correct", "several_objects", "part", "more", "other")
 
 
 def error_kinds(predicted: ArrayLike, true_boxes: ArrayLike) -> NDArray[np.int8]:
-    """Return the kind of error of each of several alternative boxes of one photo, its class taken for right.
+    """Return the kind of error of each of several alternative boxes of one photo, assuming that its class is right.
 
     >>> KINDS[error_kinds([[0, 0, 9, 9]], [[0, 0, 9, 8]])[0]]
     'correct'
 
     Args:
         predicted: ``(N, 4)`` inclusive boxes.
-        true_boxes: ``(K, 4)``, K > 0. ``correct``, ``part`` and ``more`` look at the one with the best IoU.
+        true_boxes: ``(K, 4)``, K > 0. ``correct``, ``part`` and ``more`` use the one with the best IoU.
 
     Returns:
         ``(N,)`` indices into :data:`KINDS`.
 
     Raises:
-        ProtocolError: no ground-truth box, or not boxes.
+        ProtocolError: there is no ground-truth box, or an array does not contain boxes.
     """
     ground_truth = checked_boxes(true_boxes)
     if len(ground_truth) == 0:

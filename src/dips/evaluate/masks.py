@@ -1,7 +1,7 @@
 """PxAP: average precision of a score map's pixels against ground-truth masks (Choe et al., CVPR 2020).
 
 In: score maps ``(H, W)`` in [0, 1] and masks of 0 (background), 1 (object) and 255 (ignored). Out: percent, over the
-pixels of all photos together. Only histograms of 1,000 bins are kept.
+pixels of all photos together. Only histograms of 1,000 bins are stored.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class PixelAccumulator:
             mask: ``(H, W)`` of 0, 1 and 255.
 
         Raises:
-            ProtocolError: not a score map, another shape, or other values in the mask.
+            ProtocolError: ``score_map`` is not a score map, or the mask has another shape or other values.
         """
         scores = checked_map(score_map)
         ground_truth = np.asarray(mask)
@@ -57,7 +57,7 @@ class PixelAccumulator:
         self._background += np.bincount(bins[outside], minlength=len(self._background))
 
     def merge(self, other: PixelAccumulator) -> None:
-        """Take over the counts of another accumulator."""
+        """Add the counts of another accumulator."""
         self.add_counts(other.counts)
 
     @property
@@ -66,18 +66,18 @@ class PixelAccumulator:
         return np.stack([self._object, self._background])
 
     def add_counts(self, counts: NDArray[np.int64]) -> None:
-        """Take over the :attr:`counts` of another accumulator."""
+        """Add the :attr:`counts` of another accumulator."""
         self._object = self._object + counts[0]
         self._background = self._background + counts[1]
 
     def activations(self, bins: int = 100) -> dict[str, Any] | None:
-        """Return how scores inside and outside of objects are distributed (the paper's Figure 5); None without object pixels.
+        """Return the distribution of scores inside and outside objects (the paper's Figure 5); None without object pixels.
 
         Args:
-            bins: of equal width over [0, 1]; a divisor of 1000. The last one holds the score 1 too.
+            bins: number of bins of equal width over [0, 1]; a divisor of 1000. The last one includes the score 1.
 
         Returns:
-            ``edges`` (bins + 1), ``foreground`` and ``background`` (percent of their pixels in each bin); their numbers.
+            ``edges`` (bins + 1), ``foreground`` and ``background`` (percent of their pixels in each bin); numbers of pixels.
         """
         if not self._object.any():
             return None
@@ -101,13 +101,13 @@ class PixelAccumulator:
             raise ProtocolError("PxAP needs masks with at least one object pixel (value 1)")
         true_positive = self._object[::-1].cumsum()
         positive = true_positive + self._background[::-1].cumsum()
-        precision = true_positive / np.maximum(positive, 1)  # bins above every score hold nothing and add nothing
+        precision = true_positive / np.maximum(positive, 1)  # bins above all scores are empty and add nothing
         recall = true_positive / total
         return 100.0 * float((precision[1:] * np.diff(recall)).sum())
 
 
 def boxes_mask(boxes: ArrayLike, shape: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return a mask ``(H, W)`` of this shape: 1 inside the inclusive boxes ``(K, 4)``, which may reach beyond it, else 0."""
+    """Return a mask ``(H, W)`` of this shape: 1 inside the inclusive boxes ``(K, 4)``, which may extend beyond it, else 0."""
     mask = np.zeros(shape, np.uint8)
     for x0, y0, x1, y1 in np.maximum(np.trunc(checked_boxes(boxes)).astype(np.int64), -1).tolist():
         mask[max(y0, 0) : y1 + 1, max(x0, 0) : x1 + 1] = 1
@@ -115,8 +115,8 @@ def boxes_mask(boxes: ArrayLike, shape: tuple[int, int]) -> NDArray[np.uint8]:
 
 
 def _bins(scores: NDArray[Any]) -> NDArray[np.int64]:
-    """Return the bin of each score, as ``np.histogram`` with the same edges sorts them, without a search."""
-    bins = (scores * 1000).astype(np.int64)  # at most one off, for a product rounds
+    """Return the bin of each score, as assigned by ``np.histogram`` with the same edges, but without a search."""
+    bins = (scores * 1000).astype(np.int64)  # off by one at most, as the product is rounded
     bins -= scores < _EDGES[bins]
     bins += scores >= _EDGES[bins + 1]
     return np.asarray(bins)
@@ -126,11 +126,11 @@ def pxap(maps: Iterable[ArrayLike], masks: Iterable[ArrayLike]) -> float:
     """Return PxAP in percent over any number of photos.
 
     Args:
-        maps: score maps ``(H, W)`` in [0, 1]; an array ``(N, H, W)`` will do.
+        maps: score maps ``(H, W)`` in [0, 1], or an array ``(N, H, W)``.
         masks: as many masks ``(H, W)`` of 0, 1 and 255 (ignored).
 
     Raises:
-        ProtocolError: numbers or shapes differ, values out of range, or no object pixel at all.
+        ProtocolError: numbers or shapes differ, values are out of range, or there is no object pixel.
     """
     accumulator = PixelAccumulator()
     try:

@@ -23,7 +23,7 @@ __all__ = ["Measured", "measure_boxes"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Measured:
-    """One photo, measured: what it adds to the numbers of a split.
+    """The measurements of one photo, to be added to the numbers of a split.
 
     >>> photo = measure_boxes(np.ones((8, 8)), [[0, 0, 7, 7]], label=3, predicted=[3], id="owl/1.jpg")
     >>> photo.row({"v1": 0.5, "30": 0.5, "50": 0.5, "70": 0.5}).error
@@ -33,11 +33,11 @@ class Measured:
         id: name of the photo.
         label: true class, None if unknown.
         predicted: classes in descending order of probability, at most five; empty if there is no prediction.
-        n_true: ground-truth boxes. Without any the photo counts for classification only, and the rest is empty.
-        thresholds, peak: length of the grid, and the maximum of the 8-bit map: they say which cut a threshold means.
+        n_true: number of ground-truth boxes. Without any, the photo counts for classification only, and the rest is empty.
+        thresholds, peak: length of the grid, and the maximum of the 8-bit map, which map thresholds to cuts.
         single: ``(L,)`` best IoU of the largest contour's box.
         multiple: ``(L,)`` best IoU of all boxes.
-        kinds: ``(L,)`` what kind of error the largest contour's box is, as indices into :data:`~dips.evaluate.dissect.KINDS`.
+        kinds: ``(L,)`` kind of error of the largest contour's box, as indices into :data:`~dips.evaluate.dissect.KINDS`.
     """
 
     id: str
@@ -52,12 +52,12 @@ class Measured:
 
     @property
     def classified(self) -> bool:
-        """Return whether both true and predicted class are known."""
+        """Whether both the true and the predicted class are known."""
         return self.label is not None and len(self.predicted) > 0
 
     @property
     def cut_of_tau(self) -> NDArray[np.int64]:
-        """Return the index ``(T,)`` into the arrays that each threshold means."""
+        """The index ``(T,)`` into the arrays for each threshold."""
         return cuts_of(tau_grid(self.thresholds), self.peak)
 
     def row(self, tau: Mapping[str, float]) -> ImageRow:
@@ -93,12 +93,12 @@ def measure_boxes(
     """Compare one score map with the photo's ground-truth boxes.
 
     Args:
-        score_map: ``(H, W)`` in [0, 1], or its boxes from :func:`~dips.evaluate.boxes.boxes_at_thresholds`. May be None where
+        score_map: ``(H, W)`` in [0, 1], or its boxes from :func:`~dips.evaluate.boxes.boxes_at_thresholds`. May be None if
             there are no ground-truth boxes.
         boxes: ground-truth boxes ``(K, 4)`` in pixels of the map (:func:`~dips.evaluate.boxes.to_frame`). With None (unknown)
-            or no rows (no object) the photo counts for classification only.
+            or no rows (no object), the photo counts for classification only.
         label: true class, None if unknown.
-        predicted: classes in descending order of probability, five of them if there are as many; empty if none.
+        predicted: classes in descending order of probability, five if there are that many; empty if none.
         id: name of the photo.
         thresholds: length of the grid.
 

@@ -1,7 +1,7 @@
-"""The metrics of a whole split as functions, for maps that fit into a loop; :class:`BoxAccumulator` does the same map by map.
+"""The metrics of a whole split as functions over iterables of maps; :class:`BoxAccumulator` does the same map by map.
 
 In: score maps ``(H, W)`` in [0, 1] and as many arrays of ground-truth boxes ``(K, 4)`` in the maps' own pixels; any iterables,
-which are read once. Out: percent. Photos without ground-truth boxes are left out.
+which are read once. Out: percent. Photos without ground-truth boxes are ignored.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def max_box_acc_v2(maps: Maps, boxes: Boxes, *, thresholds: int = 1000) -> float
     """Return MaxBoxAccV2 in percent: any box of the map; mean over the IoUs 0.3, 0.5 and 0.7, each at its own best threshold.
 
     Raises:
-        ProtocolError: as :func:`max_box_acc`.
+        ProtocolError: as for :func:`max_box_acc`.
     """
     return _result(maps, boxes, thresholds).max_box_acc_v2
 
@@ -56,11 +56,11 @@ def top_k_localization(
 
     Args:
         labels: true class of each photo.
-        predicted: classes of each photo in descending order of probability; for ``k=1`` the first will do.
+        predicted: classes of each photo in descending order of probability; for ``k=1`` the first is enough.
         k: 1 or 5.
 
     Raises:
-        ProtocolError: as :func:`max_box_acc`, another ``k``, or fewer than five predictions for ``k=5``.
+        ProtocolError: as for :func:`max_box_acc`, or another ``k``, or fewer than five predictions for ``k=5``.
     """
     if k not in (1, 5):
         raise ProtocolError(f"top-k localization is defined for k = 1 and k = 5, not {k}")
@@ -79,17 +79,17 @@ def dissect_errors(
     predicted: Iterable[Sequence[int] | int] | None = None,
     thresholds: int = 1000,
 ) -> dict[str, float]:
-    """Return the percent of the photos by kind of error (:data:`~dips.evaluate.dissect.KINDS`) of the largest contour's box.
+    """Return the percentage of photos by kind of error (:data:`~dips.evaluate.dissect.KINDS`) of the largest contour's box.
 
     Args:
-        tau: one threshold for all photos, best one that was chosen on validation; the nearest of the grid is used.
+        tau: one threshold for all photos, preferably chosen on validation; the nearest one of the grid is used.
         labels, predicted: true class, and predicted class or classes, of each photo; both or neither.
 
     Returns:
-        Percentages by name, which add up to 100. ``class_wrong`` is there only with classes.
+        Percentages by name, which add up to 100. ``class_wrong`` is included only with classes.
 
     Raises:
-        ProtocolError: as :func:`max_box_acc`, labels without predictions, or a threshold outside [0, 1].
+        ProtocolError: as for :func:`max_box_acc`, or labels without predictions, or a threshold outside [0, 1].
     """
     if (labels is None) != (predicted is None):
         raise ProtocolError("wrong classes are found by comparing labels with predicted; give both or neither")

@@ -1,8 +1,8 @@
-"""The two protocols: in which frame score maps meet ground-truth boxes and masks.
+"""The two protocols, which define the frame in which score maps are compared with ground-truth boxes and masks.
 
-``wsol-224`` is the field's (Choe et al.): everything in a square of 224 pixels, true coordinates truncated to it. What is
-measured in ``original-pixels`` is the same, but at the photo's own size, so that small objects are not blurred away. Numbers
-of the two cannot be compared, so results carry the name.
+``wsol-224`` is the field's (Choe et al.): everything in a square of 224 pixels, true coordinates truncated to it.
+``original-pixels`` measures the same, but at the photo's own size, so that small objects are not blurred away. Numbers of the
+two cannot be compared, so results include the protocol's name.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """The frame that score maps and ground truth meet in.
+    """The frame in which score maps are compared with ground truth.
 
     >>> FRAMED.boxes([[50, 60, 300, 200]], (500, 375)).tolist()
     [[22.0, 35.0, 134.0, 119.0]]
 
     Attributes:
-        name: as users give it.
-        words: what it is, for reports.
-        side: of the square frame in pixels; None = each photo's own width and height.
+        name: the name used on the command line.
+        words: a description for reports.
+        side: side of the square frame in pixels; None = each photo's own width and height.
     """
 
     name: str
@@ -40,10 +40,10 @@ class Protocol:
     side: int | None
 
     def frame(self, size: Size | None) -> Size:
-        """Return width and height of the frame for a photo of ``size`` (width, height).
+        """Return the width and height of the frame for a photo of ``size`` (width, height).
 
         Raises:
-            ProtocolError: the size is needed, but not known.
+            ProtocolError: the size is needed but unknown.
         """
         if self.side is not None:
             return self.side, self.side
@@ -52,11 +52,11 @@ class Protocol:
         return size
 
     def boxes(self, boxes: ArrayLike, size: Size) -> NDArray[np.float64]:
-        """Bring the ground-truth boxes ``(K, 4)`` of a photo of ``size`` (width, height) to the frame."""
+        """Convert the ground-truth boxes ``(K, 4)`` of a photo of ``size`` (width, height) to the frame."""
         return checked_boxes(boxes if self.side is None else to_frame(boxes, size, self.side))
 
     def resized(self, score_map: ArrayLike, size: Size | None) -> NDArray[np.floating]:
-        """Resize a score map ``(h, w)`` in [0, 1] of the whole photo to the frame, bilinearly, unless it fits already."""
+        """Resize a score map ``(h, w)`` in [0, 1] of the whole photo to the frame, bilinearly, unless it already fits."""
         scores, (width, height) = checked_map(score_map), self.frame(size)
         if scores.shape == (height, width):
             return scores
@@ -76,7 +76,7 @@ def find_protocol(name: str) -> Protocol:
     """Return the protocol with this name.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is no such protocol.
     """
     if name not in PROTOCOLS:
         raise ConfigError(f"there is no protocol '{name}'; take one of {', '.join(PROTOCOLS)}")

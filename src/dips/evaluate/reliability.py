@@ -1,7 +1,7 @@
-"""Whether a box's score is the chance that the box is right: reliability curve and expected calibration error.
+"""Whether a box's score is the probability that the box is right: reliability curve and expected calibration error.
 
-In: scores of boxes, and which of them are right. Out: counts in ten bins of the same width, and the boxes from some scores on.
-Memory does not grow with the boxes.
+In: scores of boxes, and which of them are right. Out: counts in ten bins of equal width, and of the boxes above given scores.
+Memory does not grow with the number of boxes.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _SIGMAS = 1.96  # 95%
 
 
 def wilson(right: ArrayLike, count: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the limits of Wilson's 95% interval of shares ``right`` ``(N,)``, each of ``count`` ``(N,)`` > 0 boxes.
+    """Return the bounds of Wilson's 95% interval of shares ``right`` ``(N,)``, each of ``count`` ``(N,)`` > 0 boxes.
 
-    Unlike mean and deviation it says something about one box, and where all or none are right.
+    Unlike mean and standard deviation, it is meaningful for a single box, and if all or none are right.
 
     >>> low, high = wilson([1.0, 0.5], [1, 100])
     >>> low.round(2).tolist(), high.round(2).tolist()
@@ -35,10 +35,10 @@ def wilson(right: ArrayLike, count: ArrayLike) -> tuple[NDArray[np.float64], NDA
 
 
 class Reliability:
-    """Counts boxes by their score.
+    """Counts boxes by score.
 
     Args:
-        limits: lowest scores, by name, from which on boxes are counted, too.
+        limits: score limits by name; boxes at or above each are also counted.
 
     >>> reliability = Reliability({"cautious": 0.5})
     >>> reliability.add([0.95, 0.85, 0.25], [True, True, False])
@@ -48,7 +48,7 @@ class Reliability:
 
     def __init__(self, limits: Mapping[str, float]) -> None:
         self._limits = dict(limits)
-        self._kept = {name: np.zeros(2, np.int64) for name in limits}  # boxes, and those that are right
+        self._kept = {name: np.zeros(2, np.int64) for name in limits}  # boxes, and correct boxes
         self._boxes = np.zeros(BINS, np.int64)
         self._right = np.zeros(BINS, np.int64)
         self._scores = np.zeros(BINS)
@@ -65,20 +65,20 @@ class Reliability:
 
     @property
     def ece(self) -> float:
-        """Expected calibration error, in [0, 1]: how far mean score and share of right boxes are apart, a mean over boxes."""
+        """Expected calibration error, in [0, 1]: the gap between mean score and share of right boxes, averaged over boxes."""
         return float(np.abs(self._scores - self._right).sum() / max(1, self._boxes.sum()))
 
     def curve(self) -> dict[str, NDArray[Any]]:
-        """Return ``boxes``, mean ``score`` and share that is ``right`` of each bin that has boxes, in their order."""
+        """Return ``boxes``, mean ``score`` and the share that is ``right`` for each bin with boxes, in order."""
         filled = np.flatnonzero(self._boxes)
         boxes = self._boxes[filled]
         return {"boxes": boxes, "score": self._scores[filled] / boxes, "right": self._right[filled] / boxes}
 
     def record(self, *, objects: int) -> dict[str, Any]:
-        """Return the numbers for JSON: ``ece``, the ``curve``, and of each limit score, boxes, precision and recall in percent.
+        """Return the numbers for JSON: ``ece``, the ``curve``, and per limit score, boxes, precision and recall in percent.
 
         Args:
-            objects: how many there are to be found.
+            objects: number of ground-truth objects.
         """
         curve = {name: [round(float(value), 6) for value in values] for name, values in self.curve().items()}
         limits = {

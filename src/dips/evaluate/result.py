@@ -1,7 +1,7 @@
 """The numbers of the MaxBoxAcc family, with the protocol that each of them belongs to.
 
-In: counts gathered by :class:`dips.evaluate.accumulate.BoxAccumulator`. Out: percentages, at thresholds chosen on the
-split itself (an oracle, as the field reports them) and at thresholds that were chosen elsewhere.
+In: counts from :class:`dips.evaluate.accumulate.BoxAccumulator`. Out: percentages, at thresholds chosen on the split itself
+(an oracle, as reported in the field) and at thresholds chosen elsewhere.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from dips.evaluate.dissect import KINDS
 __all__ = ["DELTAS", "TAU_NAMES", "BoxResult", "ImageRow", "MapResult", "ThresholdResult"]
 
 DELTAS = (30, 50, 70)
-"""IoU in percent from which a photo is correct; MaxBoxAccV2 is the mean over them."""
+"""Minimum IoUs in percent for a photo to be correct; MaxBoxAccV2 is the mean over them."""
 
 TAU_NAMES = ("v1", *map(str, DELTAS))
-"""What has its own threshold: the largest contour's box, and any box at each IoU."""
+"""Criteria with their own threshold: the largest contour's box, and any box at each IoU."""
 
 NAN = float("nan")
 
 
 @dataclass(frozen=True, slots=True)
 class ImageRow:
-    """One photo at one threshold for each criterion, a line of the CSV.
+    """One photo at one threshold per criterion, a line of the CSV.
 
     >>> row = ImageRow("owl/1.jpg", label=0, predicted=0, n_true=1, correct={"50": True}, iou=0.8)
     >>> row.correct["50"], row.iou
@@ -41,13 +41,13 @@ class ImageRow:
         id: name of the photo.
         label: true class, if known.
         predicted: predicted class, if there is a prediction.
-        n_true: ground-truth boxes. The rest is None where there is none.
+        n_true: number of ground-truth boxes. Without any, the rest is None.
         correct: whether any box is correct at the IoU and the threshold of ``30``, ``50``, ``70``, and the largest contour's at
             ``v1``.
         iou: best IoU over all boxes of the map at the threshold of ``50``.
-        iou_largest: that of the box of the largest contour, at the threshold of ``v1``.
-        error: what kind of error the latter is, one of :data:`~dips.evaluate.dissect.KINDS`.
-        oracle_iou: the best IoU at any threshold, which no method knows.
+        iou_largest: IoU of the largest contour's box, at the threshold of ``v1``.
+        error: the latter's kind of error, one of :data:`~dips.evaluate.dissect.KINDS`.
+        oracle_iou: the best IoU at any threshold, which no method can know.
         oracle_tau: the first threshold that reaches it.
     """
 
@@ -65,7 +65,7 @@ class ImageRow:
 
 @dataclass(frozen=True, slots=True)
 class ThresholdResult:
-    """Percentages at thresholds that were not chosen on this split; NaN where there is nothing to count.
+    """Percentages at thresholds that were not chosen on this split; NaN if there is nothing to count.
 
     >>> from dips.evaluate import BoxAccumulator
     >>> accumulator = BoxAccumulator(frame=None)
@@ -78,7 +78,7 @@ class ThresholdResult:
     Attributes:
         tau: the threshold used for each of ``v1``, ``30``, ``50``, ``70``.
         box_acc: percent of photos whose largest contour's box has an IoU of at least 0.5 (MaxBoxAcc's criterion).
-        box_acc_at: percent of photos of which any box has an IoU of at least 0.3, 0.5, 0.7, by ``30``, ``50``, ``70``.
+        box_acc_at: percent of photos with any box that has an IoU of at least 0.3, 0.5, 0.7, keyed by ``30``, ``50``, ``70``.
         box_acc_v2: mean of ``box_acc_at`` (MaxBoxAccV2's criterion).
         gt_known, top1_loc, top5_loc: as in :class:`BoxResult`, at the threshold of ``50``.
         intervals: as :attr:`BoxResult.intervals`, at these thresholds, of ``box_acc``, ``box_acc_v2``, ``30``, ``50``, ``70``.
@@ -94,7 +94,7 @@ class ThresholdResult:
     intervals: dict[str, Any] | None = None
 
     def record(self) -> dict[str, Any]:
-        """Return the numbers for JSON; None where there is nothing to count."""
+        """Return the numbers for JSON; None if there is nothing to count."""
         return {
             "tau": dict(self.tau),
             "box_acc": _number(self.box_acc),
@@ -109,7 +109,7 @@ class ThresholdResult:
 
 @dataclass(frozen=True)
 class BoxResult:
-    """Localization and classification of one split in percent; NaN where there is nothing to count.
+    """Localization and classification of one split in percent; NaN if there is nothing to count.
 
     Localization counts the photos with at least one ground-truth box; those without any (background, or boxes unknown) count
     for classification only. Top-1 and top-5 localization count the photos with boxes, a known label and a prediction.
@@ -124,19 +124,19 @@ class BoxResult:
     (1, 100.0, 100.0)
 
     Attributes:
-        n_images: all photos.
+        n_images: number of photos.
         n_boxed: photos with at least one ground-truth box.
-        n_boxes: ground-truth boxes in all of them.
+        n_boxes: ground-truth boxes in all photos.
         n_classified: photos with a known label and a prediction.
-        n_boxed_classified: photos with both.
+        n_boxed_classified: photos counted in both ``n_boxed`` and ``n_classified``.
         taus: ``(T,)`` thresholds.
         v1: ``(T,)`` percent correct at IoU 0.5, box of the largest contour.
         v2: ``(3, T)`` percent correct at the IoUs of ``DELTAS``, best of all boxes.
-        top1, top5: ``(T,)`` percent correct at IoU 0.5, best of all boxes, label predicted first, among five; the latter NaN
-            where a photo has fewer than five predictions, as is ``class_top5``.
+        top1, top5: ``(T,)`` percent correct at IoU 0.5, best of all boxes, with the label predicted first, or among the first
+            five; ``top5`` and ``class_top5`` are NaN if a photo has fewer than five predictions.
         kinds: ``(6, T)`` percent of the photos with boxes by kind of error, in the order of ``KINDS``.
         class_top1, class_top5: percent of the classified photos.
-        images: a row per photo, in the order they came; empty unless the accumulator was given thresholds for them.
+        images: a row per photo, in the order of counting; empty unless the accumulator was given thresholds for them.
         resampled: ``(replicates, 4, T)`` percent correct in bootstrap resamples of the photos, ``v1`` and the rows of ``v2``.
     """
 
@@ -175,23 +175,23 @@ class BoxResult:
     def best_tau(self) -> dict[str, float]:
         """The thresholds behind the maxima (``v1``, ``30``, ``50``, ``70``) and the one with the best mean over IoUs (``v2``).
 
-        Of equally good thresholds the middle of the longest run is taken, which is the safest choice for other photos.
+        If several thresholds are equally good, the middle of their longest run is used, the safest choice for other photos.
         """
         return {name: float(self.taus[_middle_of_best(curve)]) for name, curve in self.curves.items()}
 
     @property
     def curves(self) -> dict[str, NDArray[np.float64]]:
-        """Percent of the photos that are correct at each threshold ``(T,)``, under the names of :attr:`best_tau`."""
+        """Percentage of photos that are correct at each threshold ``(T,)``, under the names of :attr:`best_tau`."""
         return {"v1": self.v1, **{str(d): c for d, c in zip(DELTAS, self.v2, strict=True)}, "v2": self.v2.mean(axis=0)}
 
     @property
     def gt_known(self) -> float:
-        """GT-known localization: IoU >= 0.5 with the label given, any box, best threshold of this split (= ``50``)."""
+        """GT-known localization: IoU >= 0.5 given the label, any box, best threshold of this split (= ``50``)."""
         return self.max_box_acc_at["50"]
 
     @property
     def top1_loc(self) -> float:
-        """Top-1 localization: also predicted right; at the threshold of :attr:`gt_known`, not its own."""
+        """Top-1 localization: the label is also predicted; at the threshold of :attr:`gt_known`, not its own."""
         return float(self.top1[_middle_of_best(self.v2[DELTAS.index(50)])])
 
     @property
@@ -204,8 +204,8 @@ class BoxResult:
         """Bootstrap intervals (95%, over photos) of ``max_box_acc``, ``max_box_acc_v2``, ``30``, ``50`` and ``70``, each
         ``[low, high]``, with ``level`` and ``replicates``.
 
-        The thresholds are those that are best on all photos. Chosen again in every resample they would count their luck twice:
-        such intervals lie too high and hold the true value less often than they say.
+        The thresholds are those that are best on all photos. Choosing them again in each resample would count their luck twice:
+        such intervals are too high and contain the true value less often than claimed.
         """
         if self.resampled is None:
             return None
@@ -213,9 +213,9 @@ class BoxResult:
         return _intervals(self._at(best), "max_box_acc", "max_box_acc_v2")
 
     def dissected(self, tau: float) -> dict[str, float] | None:
-        """Return percent by kind of error at one threshold for all photos; None without ground-truth boxes.
+        """Return percentages by kind of error at one threshold for all photos; None without ground-truth boxes.
 
-        ``class_wrong`` is there only where classes are known.
+        ``class_wrong`` is included only if classes are known.
         """
         if not self.n_boxed:
             return None
@@ -254,7 +254,7 @@ class BoxResult:
         )
 
     def record(self, *, curves: bool = True) -> dict[str, Any]:
-        """Return the numbers for JSON, if asked with curves over the threshold; None where there is nothing to count."""
+        """Return the numbers for JSON, optionally with curves over the threshold; None if there is nothing to count."""
         record: dict[str, Any] = {
             "n_images": self.n_images,
             "n_boxed": self.n_boxed,
@@ -296,9 +296,9 @@ class MapResult:
 
     Attributes:
         boxes: the MaxBoxAcc family.
-        pxap: PxAP in percent; None where there is no mask.
-        activations: of :meth:`~dips.evaluate.masks.PixelAccumulator.activations`, and ``truth``: whether ``boxes`` or ``masks``
-            define the foreground; None where there is neither.
+        pxap: PxAP in percent; None if there is no mask.
+        activations: from :meth:`~dips.evaluate.masks.PixelAccumulator.activations`, with ``truth``: whether ``boxes`` or
+            ``masks`` define the foreground; None if there is neither.
     """
 
     boxes: BoxResult
@@ -309,7 +309,7 @@ class MapResult:
         """Return the numbers for JSON.
 
         Args:
-            tau: :attr:`BoxResult.best_tau` of the validation split; None where nothing was chosen there.
+            tau: :attr:`BoxResult.best_tau` of the validation split; None if nothing was chosen there.
         """
         boxes, chosen = self.boxes, "this split (oracle)" if tau is None else "validation"
         cut = (boxes.best_tau if tau is None else tau)["v1"] if boxes.n_boxed else 0.0  # for the largest contour
@@ -324,11 +324,11 @@ class MapResult:
 
 
 def _intervals(values: NDArray[np.float32], single: str, mean: str) -> dict[str, Any]:
-    """Return the intervals of ``(replicates, 4)`` percentages, of the largest contour, then at the three IoUs, by name.
+    """Return the intervals of ``(replicates, 4)`` percentages, for the largest contour, then for the three IoUs, by name.
 
     Args:
-        single: name of the first one.
-        mean: name of the mean over IoUs.
+        single: name for the largest contour.
+        mean: name for the mean over IoUs.
     """
     names = (single, *map(str, DELTAS))
     intervals: dict[str, Any] = {name: interval(values[:, row]) for row, name in enumerate(names)}
@@ -340,10 +340,10 @@ def _number(value: float) -> float | None:
 
 
 def _middle_of_best(curve: NDArray[np.float64]) -> int:
-    """Return the index in the middle of the longest run of maxima, the first of equally long ones; 0 for a curve of NaN."""
+    """Return the middle index of the longest run of maxima, the first if several are equally long; 0 for a curve of NaN."""
     if np.isnan(curve).any():
         return 0
-    # means of three percentages differ in their last bits where the counts are equal
+    # means of three percentages may differ in their last bits even if the counts are equal
     best = np.concatenate([[False], curve >= curve.max() - 1e-9, [False]])
     edges = np.flatnonzero(best[1:] != best[:-1])
     starts, ends = edges[::2], edges[1::2]

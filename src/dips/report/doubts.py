@@ -1,7 +1,7 @@
-"""Which photos are worth a look first, without any true box: what is odd about the prediction, in words and in an order.
+"""Find the photos to look at first, without any true box: what is suspicious about their predictions, in words and ranked.
 
-In: what was predicted of each photo, and the class that it was given. Out: the kinds of doubt of each photo, and the photos in
-the order in which a person should look at them.
+In: the prediction for each photo, and its given class. Out: the kinds of doubt of each photo, and the photos in the order in
+which a person should look at them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["DOUBTS", "Predicted", "choose_doubtful", "doubts_of", "filling", "lo
 FULL_SHARE = 0.8
 UNSURE = 0.5
 LOW_SHARE = 0.1
-_FILLING = 0.5  # of the photos that show an object
+_FILLING = 0.5  # fraction of the photos that show an object
 
 DOUBTS = {
     "class": ("another class", "the predicted class is not the one that the photo was given"),
@@ -30,23 +30,23 @@ DOUBTS = {
     "unsure": ("unsure of the class", f"the probability of the predicted class is below {UNSURE}"),
     "low": ("low score", f"the best box is among the {LOW_SHARE:.0%} with the lowest scores here"),
 }
-"""Kinds of doubt, the gravest first: a short name, and what it means."""
+"""Kinds of doubt, the most serious first: a short name, and the meaning."""
 
 _WEIGHTS = {"class": 4, "far": 4, "no_box": 3, "full": 2, "unsure": 1, "low": 1}
 
 
 class Predicted(NamedTuple):
-    """What was predicted of a photo; None where it is not known.
+    """The prediction for a photo; None for unknown values.
 
     Attributes:
-        label: the class that it was given, by its folder or a file; empty where unknown.
-        predicted: the predicted class; empty where unknown.
-        shows_nothing: the predicted class is the one without object.
-        probability: of the predicted class.
-        boxes: how many there are.
-        score: of the best one.
-        share: of the photo that the largest one covers.
-        reviewed: a person reviewed it, so that nothing about it is in doubt, and its boxes tell nothing of the model.
+        label: the given class, from its folder or a file; empty if unknown.
+        predicted: the predicted class; empty if unknown.
+        shows_nothing: whether the predicted class is the one without an object.
+        probability: probability of the predicted class.
+        boxes: number of boxes.
+        score: score of the best box.
+        share: fraction of the photo covered by the largest box.
+        reviewed: whether a person reviewed it, so that nothing is in doubt, and its boxes say nothing about the model.
     """
 
     label: str = ""
@@ -60,7 +60,7 @@ class Predicted(NamedTuple):
 
 
 def doubts_of(photos: Sequence[Predicted], calibration: Calibration | None = None) -> list[tuple[str, ...]]:
-    """Return the kinds of doubt (keys of :data:`DOUBTS`) of each photo, whose scores have the ``calibration``.
+    """Return the kinds of doubt (keys of :data:`DOUBTS`) of each photo, given the ``calibration`` of the scores.
 
     >>> doubts_of([Predicted("owl", "hawk", boxes=0), Predicted("owl", "owl", boxes=1, share=0.2)])
     [('class', 'no_box'), ()]
@@ -75,12 +75,12 @@ def doubts_of(photos: Sequence[Predicted], calibration: Calibration | None = Non
 
 
 def low_limit(photos: Sequence[Predicted], calibration: Calibration | None = None) -> float | None:
-    """Return the score below which a photo's best one is far below the others', see :mod:`dips.predict.low_scores`."""
+    """Return the score below which a photo's best score is far below the others, see :mod:`dips.predict.low_scores`."""
     return low_scores(photos, calibration).limit
 
 
 def low_scores(photos: Sequence[Predicted], calibration: Calibration | None = None) -> LowScores:
-    """Return the best scores of the photos that nobody reviewed."""
+    """Return the best scores of the photos that were not reviewed."""
     scores = LowScores()
     for photo in photos:
         if photo.score is not None and not photo.reviewed:
@@ -89,10 +89,10 @@ def low_scores(photos: Sequence[Predicted], calibration: Calibration | None = No
 
 
 def filling(photos: Sequence[Predicted], background: str | None) -> str:
-    """Return a line that says so where boxes fill most of the photos that show an object; empty otherwise.
+    """Return a warning if boxes fill most of the photos that show an object; empty otherwise.
 
     Args:
-        background: name of the class without object; None where there is none.
+        background: name of the class without an object; None if there is none.
 
     >>> filling([Predicted("owl", "owl", boxes=1, share=0.95)] * 10, None).split(":")[0]
     'boxes cover more than 80% of the photo in 10 of 10 photos that show an object'
@@ -122,7 +122,7 @@ def _apply(photo: Predicted, far: float, low: float) -> tuple[bool, ...]:
 
 
 def most_doubtful_first(photos: Sequence[Predicted], doubts: Sequence[Sequence[str]]) -> list[int]:
-    """Return the photos' indices, the gravest doubts first; among equals the lowest score, and reviewed photos last."""
+    """Return the photos' indices, the most serious doubts first; if equal, by ascending score with reviewed photos last."""
 
     def place(index: int) -> tuple[int, bool, float, int]:
         photo, score = photos[index], photos[index].score
@@ -132,10 +132,10 @@ def most_doubtful_first(photos: Sequence[Predicted], doubts: Sequence[Sequence[s
 
 
 def choose_doubtful(photos: Sequence[Predicted], count: int, calibration: Calibration | None = None) -> list[int]:
-    """Choose the photos to show where no true box is known: the doubtful ones, two thirds at most, and a sample of the others.
+    """Choose the photos to show if no true box is known: doubtful ones, at most two thirds, and a sample of the others.
 
     Returns:
-        Indices, none twice, the most doubtful ones first.
+        Unique indices, the most doubtful ones first.
 
     >>> choose_doubtful([Predicted(), Predicted(boxes=0), Predicted(), Predicted()], 2)
     [1, 2]

@@ -1,7 +1,7 @@
 """The plots of a run: thresholds, activations and errors of its evaluation, and its training.
 
-In: methods of an evaluation, rows of ``metrics.jsonl``. Out: plots for the report's page, or files for papers. What an older
-evaluation lacks is left out.
+In: methods of an evaluation, rows of ``metrics.jsonl``. Out: plots for the report's page, or files for papers. Plots whose data
+an older evaluation lacks are omitted.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ ERRORS = {
         "the predicted class is not the true one, wherever the box lies; a method without classes cannot make this error",
     ),
 }
-"""Kinds of ``dissection``, from left to right in the bars: their name and what they mean."""
+"""Kinds of ``dissection``, from left to right in the bars: their name and meaning."""
 
 IOUS = ("30", "50", "70")
 TAU_LABEL = "threshold τ, fraction of the map's maximum"
 _MAX_METHODS = len(SERIES)
-_MIN_PERCENT = 0.01  # of the pixels in a bin; less is out of sight
-_MIN_LABELLED = 3.9  # percent; the number of a smaller part of a bar stands below the bar
-_SMALL_DOT, _LARGE_DOT = 8, 70  # square points; of no box, and of as many as the fullest bin has
+_MIN_PERCENT = 0.01  # of the pixels in a bin; less is not visible
+_MIN_LABELLED = 3.9  # percent; the number of a smaller part of a bar is placed below the bar
+_SMALL_DOT, _LARGE_DOT = 8, 70  # square points; for no box, and for the fullest bin
 _ERROR_LOOKS = (
     *((SERIES[0], ""), (SERIES[1], "////"), (SERIES[4], "\\\\\\\\"), (SERIES[3], "xxxx")),
     *((SERIES[5], ""), ("black", "")),
@@ -60,7 +60,7 @@ _ERROR_LOOKS = (
 
 
 def threshold_plots(methods: Sequence[Method]) -> list[Plot]:
-    """Return photos correct over the threshold: of the run's own method by IoU, and of every method the mean over the IoUs."""
+    """Return plots of correct photos over the threshold: for the run's own method by IoU, and for all, the mean over IoUs."""
     own, plots = own_method(methods), []
     if own is not None and own.boxes.curves:
         curves, chosen = own.boxes.curves, own.at_tau.tau if own.at_tau is not None else {}
@@ -82,7 +82,7 @@ def threshold_plots(methods: Sequence[Method]) -> list[Plot]:
 
 
 def activation_plots(methods: Sequence[Method]) -> list[Plot]:
-    """Return the values of the score maps inside and outside the ground truth: a plot per method, the own one first."""
+    """Return the values of the score maps inside and outside the ground truth: a plot per method, the run's own first."""
     own = own_method(methods)
     steps = [(method.name, method.activations, _steps(method.activations)) for method in methods if method.activations]
     steps = sorted((row for row in steps if row[2]), key=lambda row: own is None or row[0] != own.name)[:_MAX_METHODS]
@@ -98,7 +98,7 @@ def activation_plots(methods: Sequence[Method]) -> list[Plot]:
 
 
 def error_plots(methods: Sequence[Method]) -> list[Plot]:
-    """Return what kinds of errors the boxes have, a stacked bar per method; no or one plot."""
+    """Return the kinds of errors of the boxes, a stacked bar per method; one plot or none."""
     bars, words = {}, []
     for method in methods:
         if method.dissection is None or not method.dissection.percent:
@@ -115,7 +115,7 @@ def error_plots(methods: Sequence[Method]) -> list[Plot]:
 
 
 def reliability_plots(at_run: RunThreshold | None) -> list[Plot]:
-    """Return the share of boxes that are right over their score; no or one plot."""
+    """Return the share of boxes that are right over their score; one plot or none."""
     numbers = None if at_run is None else at_run.reliability
     if at_run is None or numbers is None or not numbers.curve.boxes:
         return []
@@ -135,8 +135,8 @@ def training_plots(metrics: Sequence[Mapping[str, Any]]) -> list[Plot]:
     """Return losses and validation results over the epochs.
 
     Args:
-        metrics: a row per epoch: ``epoch``, losses (names with ``loss`` or beginning with ``l_``) and validation results (names
-            beginning with ``val``); nested mappings are flattened; other keys are not drawn.
+        metrics: a row per epoch: ``epoch``, losses (names with ``loss`` or starting with ``l_``) and validation results (names
+            starting with ``val``); nested mappings are flattened; other keys are not drawn.
     """
     rows = [_flat(row) for row in metrics]
     names = list(dict.fromkeys(name for row in rows for name in row))
@@ -144,7 +144,7 @@ def training_plots(metrics: Sequence[Mapping[str, Any]]) -> list[Plot]:
     others = [[row.get(name) for row in rows] for name in val if name != "val_select"]
     val = [name for name in val if name != "val_select" or [row.get(name) for row in rows] not in others]
     losses = [name for name in names if name not in val and ("loss" in name or name.startswith("l_"))]
-    losses = [name for name in losses if name != "loss_crf"]  # unweighted, millions of times the others
+    losses = [name for name in losses if name != "loss_crf"]  # unweighted, millions of times larger than the others
     percents = [name for name in val if max(row.get(name, 0) for row in rows) > 1]
     plots = []
     for title, chosen, y_label in (
@@ -164,14 +164,14 @@ def training_plots(metrics: Sequence[Mapping[str, Any]]) -> list[Plot]:
 
 
 def write_plots(folder: Path, methods: Sequence[Mapping[str, Any]]) -> list[Path]:
-    """Write the plots of an evaluation as files for papers, each as SVG and as PNG, black on white.
+    """Write the plots of an evaluation as files for papers, each as SVG and PNG, black on white.
 
     ``CURVES``: :func:`threshold_plots`; ``activations``: :func:`activation_plots`; ``errors``: :func:`error_plots`; only those
-    that there is data for. Existing files are replaced, each whole or not at all, or removed.
+    with data. Existing files are replaced, each completely or not at all, or removed.
 
     Args:
-        folder: where they go; made if it is missing.
-        methods: of ``evaluation.json``; underscores in names become spaces.
+        folder: the output folder; created if missing.
+        methods: methods of ``evaluation.json``; underscores in names become spaces.
 
     Returns:
         The files.
@@ -197,7 +197,7 @@ def _peaks(lines: Sequence[Line]) -> str:
 
 
 def _steps(activations: Activations) -> dict[str, list[float]]:
-    """Percent of the pixels per bin inside and outside the ground truth, by name, where there are any pixels."""
+    """Return the percentage of pixels per bin inside and outside the ground truth, by name, if there are any pixels."""
     curves: dict[str, list[float]] = {}
     if activations.foreground_pixels:
         curves[f"inside ground-truth {activations.truth}"] = [value or 0.0 for value in activations.foreground]
@@ -208,7 +208,7 @@ def _steps(activations: Activations) -> dict[str, list[float]]:
 
 def _draw_steps(axes: Axes, *, curves: Mapping[str, Sequence[float]], edges: Sequence[float], highest: float) -> None:
     """Draw filled step curves ``(B,)`` over bins with limits ``(B + 1,)``, on a logarithmic axis up to ``highest``."""
-    floor = _MIN_PERCENT / 2  # out of sight
+    floor = _MIN_PERCENT / 2  # not visible
     for (name, values), colour, dash in zip(curves.items(), SERIES, DASHES, strict=False):
         heights = np.maximum(values, floor)
         axes.stairs(heights, edges, baseline=floor, fill=True, color=colour, alpha=0.2, linewidth=0)
@@ -216,11 +216,11 @@ def _draw_steps(axes: Axes, *, curves: Mapping[str, Sequence[float]], edges: Seq
     axes.set(xlabel="value of the score map", ylabel="pixels per bin, %", xlim=(edges[0], edges[-1]))
     axes.set(yscale="log", ylim=(_MIN_PERCENT, highest))
     axes.yaxis.set_major_formatter("{x:g}")
-    draw_legend(axes, columns=1)  # beside each other the long names would squeeze the axes
+    draw_legend(axes, columns=1)  # side by side, the long names would squeeze the axes
 
 
 def _draw_reliability(axes: Axes, *, curve: ReliabilityCurve) -> None:
-    """Draw a point per bin, the smaller and the longer its interval, the fewer boxes it rests on; their number stands below."""
+    """Draw a point per bin, smaller and with a longer interval the fewer boxes it has; their number is shown below."""
     chances = Line("scores that are chances", [0, 1], [0, 100])
     draw_lines(axes, [chances], x_label="score of the box; below: number of boxes", y_label="boxes that are right, %")
     x, right, boxes = (np.asarray(values) for values in (curve.score, curve.right, curve.boxes))
@@ -235,7 +235,7 @@ def _draw_reliability(axes: Axes, *, curve: ReliabilityCurve) -> None:
 
 
 def _draw_bars(axes: Axes, *, bars: Mapping[str, Mapping[str, float]]) -> None:
-    """Draw stacked bars of ``ERRORS`` in percent, by label, one below the other."""
+    """Draw stacked bars of ``ERRORS`` in percent, by label, one below another."""
     axes.grid(visible=False)
     lefts = np.zeros(len(bars))
     for (name, _), (colour, hatch) in zip(ERRORS.values(), _ERROR_LOOKS, strict=True):
@@ -268,7 +268,7 @@ def _draw_epochs(axes: Axes, *, lines: Sequence[Line], y_label: str) -> None:
 
 
 def _flat(row: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """Return the row's finite numbers; names of nested ones joined by ``_``."""
+    """Return the row's finite numbers, with names of nested ones joined by ``_``."""
     numbers: dict[str, float] = {}
     for key, value in row.items():
         if isinstance(value, Mapping):

@@ -1,7 +1,7 @@
-"""One self-contained ``report.html``: photos, then numbers beside baselines, plots, settings, and how they were made.
+"""One self-contained ``report.html``: photos, then numbers next to baselines, plots, settings, and how they were made.
 
-In: what a folder of a run or a prediction holds, read. Out: one file that asks nothing of the network; its
-Content-Security-Policy allows no script but its own.
+In: the contents of a run or prediction folder. Out: one file that needs no network; its Content-Security-Policy allows only its
+own script.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dips.types import is_saliency_tuned
 
 __all__ = ["write_report"]
 
-_MODES = ("fast", "accurate", "unet")  # other modes of the run itself, which no card compares it with
+_MODES = ("fast", "accurate", "unet")  # other modes of the run itself, which cards do not compare it with
 
 
 def write_report(
@@ -33,14 +33,14 @@ def write_report(
     metrics: Sequence[Mapping[str, Any]] = (),
     settings_toml: str = "",
 ) -> None:
-    """Write the report, whole or not at all.
+    """Write the report, completely or not at all.
 
     Args:
         path: the HTML file.
         title: heading, e.g. the run's name.
-        photos: what is known of each photo, and those that are shown; None where there are none.
-        run: how the run was made; None where the page is about a prediction.
-        evaluation: its last one; None where nothing was evaluated yet.
+        photos: data of all photos, and the photos to show; None if there are none.
+        run: how the run was made; None if the page is about a prediction.
+        evaluation: the run's last evaluation; None if nothing was evaluated yet.
         metrics: a row per epoch, see :func:`~dips.report.figures.training_plots`.
         settings_toml: the run's settings.
 
@@ -84,7 +84,7 @@ def write_report(
 
 
 def _svgs(plots: Sequence[Plot]) -> list[tuple[str, str]]:
-    """Return caption and ``<svg>`` of each."""
+    """Return the caption and ``<svg>`` of each plot."""
     return [(plot.caption, inline_svg(plot)) for plot in plots]
 
 
@@ -97,6 +97,6 @@ def _threshold(value: float | None) -> str:
 
 
 def _interval(limits: Sequence[float | None] | None) -> str:
-    """Return ``lower to upper``, or nothing where either is unknown."""
+    """Return ``lower to upper``, or nothing if either is unknown."""
     low, high = limits or (None, None)
     return "" if low is None or high is None or not math.isfinite(low + high) else f"{low:.1f} to {high:.1f}"

@@ -1,7 +1,7 @@
-"""What the report's script gets: a line per photo, the shown ones with their score maps, as JSON inside the page.
+"""The data for the report's script: a line per photo, and the shown photos with their score maps, as JSON inside the page.
 
-In: a row per photo, and the photos that are shown, of an evaluation or a prediction. Out: text that may stand in a
-``<script>`` element of HTML, and the script itself, whose source is ``templates/*.js``.
+In: a row per photo, and the photos to show, from an evaluation or a prediction. Out: text that is valid in an HTML ``<script>``
+element, and the script itself, whose source is ``templates/*.js``.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ _SCRIPTS = ("boxes", "data", "draw", "list", "table", "gallery", "viewer", "main
 
 
 class PhotoRow(NamedTuple):
-    """A line of the table of all photos; empty or None is what is not known.
+    """A line of the table of all photos; unknown values are empty or None.
 
     Attributes:
-        label, predicted: names of the class that the photo was given, and of the predicted one.
+        label, predicted: names of the photo's given class, and of the predicted one.
         true_boxes: number of ground-truth boxes.
         iou, error, oracle_iou: as in ``evaluation.csv``.
-        probability: of the predicted class.
+        probability: probability of the predicted class.
         boxes: number of predicted boxes.
-        score: of the best one.
-        share: of the photo that the largest one covers.
-        part: ``training`` or ``validation``, of a run's own photos.
-        reviewed: a person reviewed it: class and boxes are that person's, and ``predicted`` is empty where it has neither.
+        score: score of the best box.
+        share: fraction of the photo covered by the largest box.
+        part: ``training`` or ``validation``, for a run's own photos.
+        reviewed: whether a person reviewed it: class and boxes are then theirs, and ``predicted`` is empty if it has neither.
     """
 
     id: str
@@ -65,15 +65,15 @@ class PhotoRow(NamedTuple):
 
 @dataclass(frozen=True)
 class PhotoSection:
-    """The part of the report that is worked with.
+    """The interactive part of the report.
 
     Attributes:
         rows: all photos.
-        shown: the photos with pictures; None where there are none.
-        missing: why there are none, in words.
-        command: what makes boxes with other options, ``{}``.
-        review: what shows the boxes to accept or correct; of a prediction only.
-        min_score: the highest of the photos' own, and of the gate: what scores less is not known of all of them.
+        shown: the photos with pictures; None if there are none.
+        missing: a description of why there are none.
+        command: command that finds boxes with other options, ``{}``.
+        review: command that shows the boxes for review; only for a prediction.
+        min_score: the maximum of the photos' own and the gate: boxes with lower scores are not known for all photos.
 
     >>> PhotoSection(missing="the evaluation was run without photos for the report").pictures
     0
@@ -88,7 +88,7 @@ class PhotoSection:
 
     @property
     def pictures(self) -> int:
-        """How many photos have a picture."""
+        """Number of photos with a picture."""
         return 0 if self.shown is None else len(self.shown.photos)
 
     @property
@@ -98,7 +98,7 @@ class PhotoSection:
 
     @property
     def given(self) -> bool:
-        """Whether the true class of any photo is known: that of a data set, not the name of a folder that was predicted."""
+        """Whether the true class of any photo is known: from a data set, not from the name of a predicted folder."""
         return not self.review and any(row.label for row in self.rows)
 
     @property
@@ -108,7 +108,7 @@ class PhotoSection:
 
     @property
     def boxes(self) -> int:
-        """How many boxes were predicted in all photos."""
+        """Number of boxes predicted in all photos."""
         return sum(row.boxes or 0 for row in self.rows)
 
     @property
@@ -118,7 +118,7 @@ class PhotoSection:
 
     @cached_property
     def doubts(self) -> list[tuple[str, ...]]:
-        """What is odd about each photo, see :data:`dips.report.doubts.DOUBTS`."""
+        """The doubts about each photo, see :data:`dips.report.doubts.DOUBTS`."""
         return doubts_of(self.predicted, self._calibration)
 
     @property
@@ -127,7 +127,7 @@ class PhotoSection:
 
     @cached_property
     def predicted(self) -> list[Predicted]:
-        """What was predicted of each photo."""
+        """The prediction for each photo."""
         background = self.shown.background if self.shown is not None else None
         return [
             Predicted(
@@ -145,12 +145,12 @@ class PhotoSection:
 
     @property
     def low_limit(self) -> float | None:
-        """The score below which a photo's best one is far below the others'; None where none is."""
+        """The score below which a photo's best score is far below the others; None if there is no such photo."""
         return self._low_scores.limit
 
     @property
     def low_classes(self) -> str:
-        """Which classes score below this limit as a whole; empty where none does."""
+        """A description of the classes that score below this limit as a whole; empty if there are none."""
         return self._low_scores.classes()
 
     @cached_property
@@ -159,27 +159,27 @@ class PhotoSection:
 
     @property
     def reviewed(self) -> int:
-        """How many photos a person reviewed."""
+        """Number of photos that a person reviewed."""
         return sum(row.reviewed for row in self.rows)
 
     @property
     def far_below(self) -> int:
-        """How many photos have their best score below this limit."""
+        """Number of photos with their best score below this limit."""
         return sum("far" in found for found in self.doubts)
 
     @property
     def filling(self) -> str:
-        """What to do where boxes fill most photos; empty where they do not, or ground-truth boxes tell more."""
+        """Advice if boxes fill most photos; empty if they do not, or if ground-truth boxes tell more."""
         return "" if self.measured else filling(self.predicted, self.shown.background if self.shown is not None else None)
 
     @property
     def doubtful(self) -> int:
-        """How many photos have any doubt."""
+        """Number of photos with any doubt."""
         return sum(map(bool, self.doubts))
 
 
 class Column(NamedTuple):
-    """A column of the table: its key in the script, heading, whether it holds numbers, and percent of the width."""
+    """A column of the table: its key in the script, heading, whether it is numeric, and percent of the width."""
 
     key: str
     heading: str
@@ -209,7 +209,7 @@ _PREDICTED = (
 
 
 def photo_json(section: PhotoSection) -> str:
-    """Return the data as JSON without any character that means something in HTML."""
+    """Return the data as JSON without any character that is special in HTML."""
     shown = section.shown
     photos = shown.photos if shown is not None else []
     pictures = [_photo(photo, shown) for photo in photos] if shown is not None else []
@@ -282,7 +282,7 @@ def _photo(photo: ShownPhoto, shown: ShownPhotos) -> dict[str, Any]:
 
 
 def _packed(levels: NDArray[np.uint8]) -> bytes:
-    """Return differences along the rows, deflated. A PNG would be read back from a canvas, which some browsers falsify."""
+    """Return differences along the rows, deflated. A PNG must be read back from a canvas, whose data some browsers alter."""
     steps = np.diff(levels, axis=1, prepend=np.zeros((len(levels), 1), np.uint8))  # modulo 256
     return zlib.compress(steps.tobytes(), 9)
 
@@ -292,12 +292,12 @@ def _number(value: float | None) -> float | None:
 
 
 def page_script() -> str:
-    """Return the page's script: one function, so that other scripts see nothing of it but ``window.dipsReport``."""
+    """Return the page's script: one function, which exposes only ``window.dipsReport`` to other scripts."""
     folder = resources.files("dips.report").joinpath("templates")
     parts = [folder.joinpath(f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS]
     return '"use strict";\n(() => {\n' + "\n".join(parts) + "})();\n"
 
 
 def csp_hash(script: str) -> str:
-    """Return what a Content-Security-Policy names an inline script by."""
+    """Return the source expression by which a Content-Security-Policy allows an inline script."""
     return "'sha256-" + base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode() + "'"

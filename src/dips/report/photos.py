@@ -1,7 +1,7 @@
-"""The photos of an evaluation that its report shows: which ones, and the file beside ``evaluation.json`` that holds them.
+"""The photos of an evaluation shown in its report: their choice, and the file beside ``evaluation.json`` that contains them.
 
-In: score maps as they are measured, then what was measured. Out: ``evaluation-photos.json`` (:class:`ShownPhotos`). Memory
-grows neither with the photos that are measured nor with those that are shown.
+In: score maps as they are measured, then the measurements. Out: ``evaluation-photos.json`` (:class:`ShownPhotos`). Memory grows
+neither with the number of measured photos nor with that of shown ones.
 """
 
 from __future__ import annotations
@@ -34,36 +34,36 @@ __all__ += ["choose_photos", "file_boxes", "predicted_of", "read_shown", "small_
 __all__ += ["write_shown"]
 
 ROWS, PHOTOS = "evaluation.csv", "evaluation-photos.json"
-"""What an evaluation leaves in the run folder beside ``evaluation.json``: a line per photo, and the photos to be shown."""
+"""Files that an evaluation writes to the run folder beside ``evaluation.json``: a line per photo, and the photos to show."""
 
 PHOTO_SIDE, MAP_SIDE = 320, 112
-"""Pixels of the longer sides of photos and maps in the file, at most."""
+"""Maximum length in pixels of the longer sides of photos and maps in the file."""
 
 REMEDY = "evaluate again, or copy the run again"
-"""What to do where a file of an evaluation is missing or damaged."""
+"""What to do if a file of an evaluation is missing or damaged."""
 
-_BYTES_PER_PHOTO = 40_000  # that a photo with its map may take as base64, on average; most take less
-_BYTES_ANYWAY = 4_000_000  # that photos may take together, however few they are
+_BYTES_PER_PHOTO = 40_000  # average limit for a photo with its map, as base64; most are smaller
+_BYTES_ANYWAY = 4_000_000  # total that is always allowed, however few photos there are
 _JPEG_QUALITY = 82
 
 
 class ShownPhoto(Record, frozen=True, kw_only=True):
     """One photo of the file.
 
-    What only a prediction knows is unset for the photos of an evaluation.
+    Values known only for a prediction are unset for the photos of an evaluation.
 
     Attributes:
         size: width and height in pixels of the upright photo.
-        label, predicted: names of the true and the predicted class; empty where unknown.
-        true_boxes: ``x0 y0 x1 y1`` of the ground truth in these pixels, end exclusive; None where unknown.
+        label, predicted: names of the true and the predicted class; empty if unknown.
+        true_boxes: ``x0 y0 x1 y1`` of the ground truth in these pixels, end exclusive; None if unknown.
         peak: maximum of the score map, in [0, 1].
-        map: the score map of the whole photo, whatever its own sides, divided by ``peak``: grey PNG of 8 bits.
+        map: the score map of the whole photo, of any aspect ratio, divided by ``peak``: 8-bit grey PNG.
         jpeg: the plain photo, small.
         found: the predicted boxes, ``x0 y0 x1 y1 score`` each.
-        names: the classes of these boxes, where objects have classes of their own.
-        probability: of the predicted class.
-        part: ``training`` or ``validation``, of a run's own photos.
-        min_area, min_score: of this photo's boxes, where they are not those of the file: one looked at in tiles has its own.
+        names: the classes of these boxes, if objects have classes of their own.
+        probability: probability of the predicted class.
+        part: ``training`` or ``validation``, for a run's own photos.
+        min_area, min_score: values for this photo, if they differ from those of the file: tiled photos have their own.
     """
 
     id: str
@@ -89,7 +89,7 @@ class ShownPhoto(Record, frozen=True, kw_only=True):
         """Return the score map ``(h, w) uint8``; 255 is ``peak``.
 
         Raises:
-            RunError: it is damaged.
+            RunError: the map is damaged.
         """
         levels = decode_image(self.map, cv2.IMREAD_UNCHANGED)
         if levels is None or levels.ndim != 2 or levels.dtype != np.uint8:
@@ -98,9 +98,9 @@ class ShownPhoto(Record, frozen=True, kw_only=True):
 
 
 class ShownPhotos(Record, frozen=True, kw_only=True):
-    """``evaluation-photos.json``: the rule that makes boxes of the maps, see :class:`Rule`, and the photos.
+    """``evaluation-photos.json``: the rule that turns maps into boxes, see :class:`Rule`, and the photos.
 
-    The most needed photos come first. Bytes are base64 in the file.
+    The most important photos come first. Bytes are base64 in the file.
     """
 
     schema_version: int = 1
@@ -113,7 +113,7 @@ class ShownPhotos(Record, frozen=True, kw_only=True):
     photos: list[ShownPhoto]
 
     def rule_of(self, photo: ShownPhoto) -> Rule:
-        """Return how the photo's map becomes boxes."""
+        """Return the rule that turns the photo's map into boxes."""
         return Rule(
             self.threshold,
             self.min_area if photo.min_area is msgspec.UNSET else photo.min_area,
@@ -125,7 +125,7 @@ class ShownPhotos(Record, frozen=True, kw_only=True):
 
 
 class Rule(NamedTuple):
-    """How a score map becomes boxes: see :func:`dips.scoremaps.calibration.scored_boxes`; photos of ``background`` get none."""
+    """How to turn a score map into boxes, see :func:`dips.scoremaps.calibration.scored_boxes`; none for ``background``."""
 
     threshold: float
     min_area: float
@@ -136,7 +136,7 @@ class Rule(NamedTuple):
 
 
 class MapSpool:
-    """Small score maps in an open temporary file, as only the last photo decides which are shown. 3 to 8 KB each.
+    """Small score maps in an open temporary file, 3 to 8 KB each, as the shown ones are only chosen after the last photo.
 
     >>> import io
     >>> spool = MapSpool(io.BytesIO())
@@ -158,7 +158,7 @@ class MapSpool:
         self._peaks.append(peak)
 
     def read(self, position: int) -> tuple[bytes, float]:
-        """Return the PNG of a photo's map and the score that its white stands for."""
+        """Return the PNG of a photo's map and the score that white represents."""
         start, end = self._ends[position : position + 2]
         self._file.seek(start)
         png = self._file.read(end - start)
@@ -167,7 +167,7 @@ class MapSpool:
 
 
 def small_map(score_map: FloatArray) -> tuple[NDArray[np.uint8], float]:
-    """Return a map ``(h, w)`` in [0, 1] as 8-bit levels of its maximum, no side longer than ``MAP_SIDE``; and the maximum."""
+    """Return a map ``(h, w)`` in [0, 1] as 8-bit fractions of its maximum, sides at most ``MAP_SIDE``; and the maximum."""
     height, width = score_map.shape
     size = min(width, MAP_SIDE), min(height, MAP_SIDE)
     small = np.asarray(score_map, np.float32)
@@ -183,11 +183,11 @@ def choose_photos(ious: Sequence[float | None], count: int) -> list[int]:
     """Choose the photos to show: the worst, the best and an even sample of the others, a third each.
 
     Args:
-        ious: by photo, in [0, 1]; None where there is no ground-truth box. Such photos are in the sample only.
-        count: photos at most.
+        ious: IoU of each photo, in [0, 1]; None if it has no ground-truth box. Such photos are only part of the sample.
+        count: maximum number of photos.
 
     Returns:
-        Their indices, none twice, the most needed first: worst, best and sampled ones take turns.
+        Their unique indices, the most important first: worst, best and sampled ones alternate.
 
     >>> choose_photos([0.1, 0.2, 0.5, 0.6, 0.9, None], 3)
     [0, 4, 3]
@@ -213,23 +213,23 @@ def write_shown(
     classes: Sequence[str],
     depth: Depth | None = None,
 ) -> int:
-    """Write the file, whole or not at all.
+    """Write the file, completely or not at all.
 
     Args:
         path: the file.
-        samples: the photos that were evaluated.
-        rows: what was measured of each of them.
-        maps: of each of them; None where no photo is to be shown.
-        photos: how many are shown at most; fewer, where they would take more than 40 KB each and 4 MB together.
-        rule: how the maps become boxes.
-        classes: names in label order.
-        depth: how values of more than 8 bits were brought to 8.
+        samples: the evaluated photos.
+        rows: the measurements of each photo.
+        maps: the score map of each photo; None if no photo is to be shown.
+        photos: maximum number of photos to show; fewer if they would need more than 40 KB each and 4 MB together.
+        rule: how to turn maps into boxes.
+        classes: class names in label order.
+        depth: how values of more than 8 bits were reduced to 8.
 
     Returns:
-        How many photos it holds.
+        Number of photos in the file.
 
     Raises:
-        RunError: it cannot be written.
+        RunError: the file cannot be written.
     """
     chosen = [] if maps is None else _choose(rows, maps, photos, rule, classes)
     shown_as = depth or Depth()
@@ -239,17 +239,17 @@ def write_shown(
             assert maps is not None
             try:
                 yield _shown_photo(samples[position], rows[position], maps.read(position), classes, shown_as)
-            except ImageError as error:  # it was removed after it was measured
+            except ImageError as error:  # removed after it was measured
                 log(f"not shown in the report: {error}")
 
     return write_photos(path, shown(), rule=rule, most=len(chosen))
 
 
 def write_photos(path: Path, photos: Iterator[ShownPhoto], *, rule: Rule, most: int) -> int:
-    """Write photos, the most needed first, whole or not at all; return how many there was room for.
+    """Write photos, the most important first, completely or not at all; return how many fit.
 
     Args:
-        most: how many there are at most; they may take 40 KB each on average, or 4 MB together.
+        most: maximum number of photos; they may need 40 KB each on average, or 4 MB together.
 
     Raises:
         RunError: the file cannot be written.
@@ -279,7 +279,7 @@ def _choose(rows: Sequence[ImageRow], maps: MapSpool, photos: int, rule: Rule, c
 
 
 def predicted_of(score_map: tuple[bytes, float], rule: Rule, *, label: str, predicted: str) -> Predicted:
-    """Return what is found in a small map, given as PNG and peak.
+    """Return the prediction found in a small map, given as PNG and peak.
 
     Raises:
         RunError: the map is damaged.
@@ -321,7 +321,7 @@ def _shown_photo(
 
 
 def file_boxes(sample: Sample, size: tuple[int, int]) -> list[tuple[float, float, float, float]] | None:
-    """Return the ground-truth boxes in pixels of the file, whose width and height are ``size``; None if they are unknown."""
+    """Return the ground-truth boxes in pixels of the file, whose width and height are ``size``; None if unknown."""
     boxes = sample.boxes
     if boxes is None:
         return None
@@ -334,14 +334,14 @@ def small_photo(path: Path, depth: Depth) -> bytes:
     """Return the plain photo as JPEG, its longer side at most ``PHOTO_SIDE`` pixels.
 
     Raises:
-        ImageError: it cannot be read.
+        ImageError: the photo cannot be read.
     """
     small = thumbnail(read_image(path, max_side=PHOTO_SIDE, depth=depth), PHOTO_SIDE)
     return encode_image(small, ".jpg", cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY)
 
 
 def read_shown(path: Path, *, remedy: str = REMEDY) -> ShownPhotos:
-    """Read what :func:`write_shown` or :func:`write_photos` wrote.
+    """Read a file written by :func:`write_shown` or :func:`write_photos`.
 
     Raises:
         RunError: the file is missing or damaged, or of another version.

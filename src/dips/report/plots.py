@@ -1,7 +1,7 @@
-"""How plots look, and where they go: inline SVG in the colours of the report's page, light or dark, and files for papers.
+"""The style and output of plots: inline SVG in the colours of the report's page, light or dark, and files for papers.
 
 In: :class:`Plot`, which draws itself with Matplotlib. Out: ``<svg>`` elements as text, without scripts or links, or SVG and
-PNG files, black on white. Matplotlib is imported when it is needed.
+PNG files, black on white. Matplotlib is imported on demand.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 __all__ = ["DASHES", "SERIES", "Line", "Plot", "draw_legend", "draw_lines", "inline_svg", "plot_style", "save_plots"]
 
 SERIES = ("#0b62b8", "#c2520a", "#14804a", "#8a3ffc", "#b5275b", "#5c6670")
-"""Colours of the series on paper; on the page they are its variables ``--series-1`` and so on."""
+"""Colours of the series on paper; on the page, its variables ``--series-1`` and so on are used."""
 
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
-"""Dash patterns of the series, so that nobody has to tell colours apart."""
+"""Dash patterns of the series, so that they can be distinguished without colours."""
 
 _PAGE_COLOURS = {colour: f"var(--series-{number})" for number, colour in enumerate(SERIES, start=1)} | {
     "#000000": "currentColor",
@@ -37,13 +37,13 @@ _PAGE_COLOURS = {colour: f"var(--series-{number})" for number, colour in enumera
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot that is not drawn yet, as the page and a paper draw it in different sizes.
+    """A plot that has not been drawn yet, as pages and papers need different sizes.
 
     Attributes:
         title: its name; also the seed of the ids inside the SVG, so that those of two plots never collide.
-        description: what is to be seen, for those who cannot see it.
+        description: a description for those who cannot see the plot.
         draw: draws it on axes.
-        caption: a few words to stand above it.
+        caption: a few words shown above it.
         size: width and height on the page in inches.
 
     >>> plot = Plot("Bars", "longer and longer", lambda axes: axes.bar([0, 1], [2, 3]))
@@ -62,7 +62,7 @@ class Line(NamedTuple):
     """One curve: its name, its points and, optionally, a point to mark.
 
     ``look``: ``strong`` is thick, ``dotted`` has a dot at every point; ``faint`` is thin and grey, and several of these share
-    an entry of the legend.
+    a legend entry.
 
     >>> Line("loss", [1, 2], [0.5, 0.25], look="dotted").name
     'loss'
@@ -83,7 +83,7 @@ def draw_lines(
     Args:
         x_label, y_label: names of the axes.
         percent: the y axis goes from 0 to 100.
-        mark_label: what the marked points are, for the legend.
+        mark_label: legend entry for the marked points.
     """
     faint = [line for line in lines if line.look == "faint"]
     for line in faint:
@@ -107,17 +107,17 @@ def draw_lines(
 
 
 def draw_legend(axes: Axes, columns: int = 2) -> None:
-    """Draw the legend above the axes, where it hides nothing."""
+    """Draw the legend above the axes, where it covers nothing."""
     axes.legend(ncols=columns, loc="lower left", bbox_to_anchor=(-0.02, 1))
 
 
 @contextmanager
 def plot_style(title: str = "", fonttype: Literal["none", "path"] = "path") -> Iterator[None]:
-    """Draw and save in the style of this project's plots, whatever the person's own Matplotlib is set to.
+    """Draw and save in the style of this project's plots, regardless of the user's Matplotlib settings.
 
     Args:
         title: seed of the ids inside SVG.
-        fonttype: whether text in SVG stays text (``none``), or becomes shapes that look alike where the font is missing.
+        fonttype: whether text in SVG stays text (``none``), or becomes shapes, which look the same even without the font.
     """
     from cycler import cycler
     from matplotlib import style
@@ -152,7 +152,7 @@ def inline_svg(plot: Plot) -> str:
     svg = buffer.getvalue()
     box = re.search(r'viewBox="([^"]+)"', svg)
     assert box is not None
-    # matplotlib leaves out black, the default: shapes inherit it from the element
+    # Matplotlib omits black, the default: shapes inherit it from the element
     opening = (
         '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" class="plot" fill="currentColor" '
         f'viewBox="{box.group(1)}" role="img" aria-label="{escape(f"{plot.title}. {plot.description}")}">'
@@ -160,7 +160,7 @@ def inline_svg(plot: Plot) -> str:
     body = svg[svg.index(">", svg.index("<svg")) + 1 :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     body = re.sub(r'(?<=fill[:=]|roke[:=])([ "])(#[0-9a-f]{6})', lambda m: m[1] + _PAGE_COLOURS.get(m[2], m[2]), body)
-    # matplotlib numbers its groups alike in every plot; only what is referred to keeps its id, which the title salts
+    # Matplotlib numbers groups alike in every plot; only referenced elements keep their ids, which are salted by the title
     used = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', body))
     return opening + re.sub(r' id="([^"]*)"', lambda m: m[0] if m[1] in used else "", body)
 
@@ -168,21 +168,21 @@ def inline_svg(plot: Plot) -> str:
 def save_plots(
     stem: Path, plots: Sequence[Plot], *, title: str, size: tuple[float, float] | None = None, columns: int = 2
 ) -> list[Path]:
-    """Write the plots beside each other as ``STEM.svg`` and ``STEM.png`` (300 dpi), each whole or not at all.
+    """Write the plots side by side as ``STEM.svg`` and ``STEM.png`` (300 dpi), each completely or not at all.
 
     Args:
         stem: path without suffix; existing files are replaced.
-        plots: of several each gets its caption as a heading; of none nothing is written, and existing files are removed.
+        plots: if there are several, each has its caption as a heading; if none, existing files are removed.
         title: name of the picture.
-        size: width and height of each in inches; the first one's on the page by default.
-        columns: how many stand beside each other.
+        size: width and height of each plot in inches; by default the size of the first one on the page.
+        columns: number of plots side by side.
 
     Raises:
         RunError: a file cannot be written.
     """
     paths = [stem.with_name(f"{stem.name}.{kind}") for kind in ("svg", "png")]
     if not plots:
-        for path in paths:  # they belong to other numbers
+        for path in paths:  # they show other numbers
             path.unlink(missing_ok=True)
         return []
     with plot_style(title):

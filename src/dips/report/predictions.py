@@ -1,7 +1,7 @@
-"""The photos of a prediction in the report's form: a folder that ``dips predict`` wrote, or what a new run says of its own.
+"""The photos of a prediction in the report's form: from a folder written by ``dips predict``, or a new run's own photos.
 
 In: predictions, one at a time. Out: a :class:`~dips.report.photo_section.PhotoSection`, or ``training-photos.json`` of a run
-(:class:`~dips.report.photos.ShownPhotos`). Of each photo a line is held, of the shown ones also a small picture.
+(:class:`~dips.report.photos.ShownPhotos`). Only a line per photo, and a small picture of each shown one, are kept in memory.
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ from dips.types import Sample
 __all__ = ["TRAINING_PHOTOS", "prediction_section", "write_training_photos"]
 
 TRAINING_PHOTOS = "training-photos.json"
-"""What a training leaves in the run folder: what the finished model says about photos of the validation and training parts."""
+"""File that a training writes to the run folder: the finished model's predictions for validation and training photos."""
 
-_TRAINING_COUNT = 96  # of these photos; a second or two with the default settings, whatever the size of the data
-_TRAINING_SQUARES, _LEAST_COUNT = 288, 6  # that the networks see of photos in tiles, and how many photos even so
-_SIZED = 20  # photos whose number of tiles is looked at
+_TRAINING_COUNT = 96  # number of these photos; a second or two with the default settings, whatever the size of the data
+_TRAINING_SQUARES, _LEAST_COUNT = 288, 6  # limit of squares processed for tiled photos, and minimum number of photos
+_SIZED = 20  # photos whose number of tiles is checked
 
 
 def prediction_section(folder: Path, *, photos: int = 300, photos_dir: Path | None = None) -> PhotoSection:
-    """Return the photos of a folder that ``dips predict`` or ``dips boxes`` wrote; no network runs.
+    """Return the photos of a folder written by ``dips predict`` or ``dips boxes``, without running a network.
 
-    A photo's class is given by the folder that it lies in, where that has the name of one of the model's classes.
+    A photo's class is given by its folder, if that has the name of one of the model's classes.
 
     Args:
-        photos: how many are shown at most: those with doubts (:mod:`dips.report.doubts`), and a sample of the others.
-        photos_dir: where the photos lie now, see :func:`dips.predict.results.moved`.
+        photos: maximum number of photos to show: those with doubts (:mod:`dips.report.doubts`), and a sample of the others.
+        photos_dir: where the photos are now, see :func:`dips.predict.results.moved`.
 
     Raises:
-        RunError: it is not such a folder, is unfinished, a file of it is damaged, or its photos are not in ``photos_dir``.
+        RunError: it is not such a folder, is unfinished, one of its files is damaged, or its photos are not in ``photos_dir``.
     """
     rows: list[PhotoRow] = []
     stems: list[str] = []
@@ -70,7 +70,7 @@ def prediction_section(folder: Path, *, photos: int = 300, photos_dir: Path | No
         facts.append(
             Predicted(row.label, row.predicted, nothing, row.probability, row.boxes, row.score, row.share, row.reviewed)
         )
-    assert rule is not None  # an empty folder is refused
+    assert rule is not None  # an empty folder is an error
     chosen = choose_doubtful(facts, photos, rule.calibration)
     shown: list[ShownPhoto] = []
     lost: list[Path] = []
@@ -105,18 +105,18 @@ def prediction_section(folder: Path, *, photos: int = 300, photos_dir: Path | No
 def write_training_photos(
     path: Path, predictor: Predictor, parts: Iterable[tuple[str, Sequence[Sample]]], *, classes: Sequence[str]
 ) -> int:
-    """Predict some photos of a run's own and write what its report shows of them, whole or not at all.
+    """Predict some of a run's own photos and write the file for its report, completely or not at all.
 
     Args:
         path: the file.
-        parts: name and photos of each part, the most telling one first; it is shown first, and others as far as there is room.
-        classes: names in label order.
+        parts: name and photos of each part, the most informative one first; it is shown first, others if there is room.
+        classes: class names in label order.
 
     Returns:
-        How many photos the file holds.
+        Number of photos in the file.
 
     Raises:
-        RunError: it cannot be written.
+        RunError: the file cannot be written.
     """
     chosen: dict[Path, tuple[str, Sample]] = {}
     parts = list(parts)
@@ -158,10 +158,10 @@ def write_training_photos(
 
 
 def _most(predictor: Predictor, samples: Sequence[Sample]) -> int:
-    """Return how many photos are predicted, fewer where each has many tiles."""
+    """Return how many photos to predict, fewer if each has many tiles."""
     looks = []
     for sample in spread(samples, _SIZED):
-        with suppress(ImageError):  # whoever reads it tells
+        with suppress(ImageError):  # reported when the photo is read
             looks.append(predictor.looks(image_size(sample.path)))
     typical = statistics.median(looks) if looks else 1
     return min(_TRAINING_COUNT, max(_LEAST_COUNT, int(_TRAINING_SQUARES / typical)))
@@ -171,7 +171,7 @@ def _row(record: PredictionRecord) -> PhotoRow:
     areas = [(x1 - x0) * (y1 - y0) / (record.width * record.height) for x0, y0, x1, y1 in (box.box for box in record.boxes)]
     scores = [box.score for box in record.boxes if box.score is not UNSET]
     reviewed = bool(record.reviewed)
-    is_empty = reviewed and not record.boxes and record.label != record.background  # whatever was predicted, it is not there
+    is_empty = reviewed and not record.boxes and record.label != record.background  # whatever was predicted is not there
     folders = [record.folder, *PurePosixPath(record.name).parent.parts]
     return PhotoRow(
         id=record.name,

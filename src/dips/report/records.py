@@ -1,7 +1,7 @@
 """Views of ``run.json`` and ``evaluation.json``: the keys that the report needs of a run folder, with their types.
 
 In: these files, perhaps of an earlier version, which lacks some numbers. Out: records whose missing numbers are None or empty.
-Percentages are in [0, 100], thresholds and scores in [0, 1]; what is counted by IoU has the keys ``30``, ``50`` and ``70``.
+Percentages are in [0, 100], thresholds and scores in [0, 1]; counts by IoU have the keys ``30``, ``50`` and ``70``.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ __all__ += ["ThresholdNumbers", "as_methods", "own_method"]
 
 
 class BoxNumbers(Record, frozen=True, kw_only=True):
-    """What :meth:`dips.evaluate.result.BoxResult.record` says; each number at its best threshold of the evaluated split.
+    """The fields of :meth:`dips.evaluate.result.BoxResult.record`; each number at its best threshold on the evaluated split.
 
     Attributes:
         best_tau: these thresholds, by IoU and, for the largest contour, ``v1``.
-        curves: percent of the photos that are correct at each threshold, ``tau``, under the same keys.
-        intervals: of the bootstrap: ``level`` and ``replicates``, and a pair of limits by the name of a number.
+        curves: percentage of photos that are correct at each threshold, ``tau``, under the same keys.
+        intervals: bootstrap intervals: ``level`` and ``replicates``, and a pair of bounds for each number, by name.
     """
 
     n_images: int = 0
@@ -50,7 +50,7 @@ class BoxNumbers(Record, frozen=True, kw_only=True):
 
 
 class ThresholdNumbers(Record, frozen=True, kw_only=True):
-    """What :meth:`dips.evaluate.result.ThresholdResult.record` says, at thresholds ``tau`` that were chosen on validation."""
+    """The fields of :meth:`dips.evaluate.result.ThresholdResult.record`, at thresholds ``tau`` chosen on validation."""
 
     tau: dict[str, float] = msgspec.field(default_factory=dict)
     box_acc_v2: float | None = None
@@ -60,10 +60,10 @@ class Activations(Record, frozen=True, kw_only=True):
     """Values of score maps inside and outside the ground truth.
 
     Attributes:
-        edges: ``(B + 1,)`` limits of the bins.
+        edges: ``(B + 1,)`` edges of the bins.
         foreground, background: ``(B,)`` percent of the pixels inside and outside that are in each bin; None without pixels.
-        foreground_pixels, background_pixels: how many these are.
-        truth: what the ground truth is, ``boxes`` or ``masks``.
+        foreground_pixels, background_pixels: number of these pixels.
+        truth: type of the ground truth, ``boxes`` or ``masks``.
     """
 
     edges: list[float]
@@ -79,7 +79,7 @@ class Activations(Record, frozen=True, kw_only=True):
 
 
 class Dissection(Record, frozen=True, kw_only=True):
-    """Percent of the photos with ground-truth boxes by kind of error, at the threshold ``tau``; None: no such error can be."""
+    """Percent of the photos with ground-truth boxes by kind of error, at the threshold ``tau``; None if impossible."""
 
     tau: float
     tau_from: str
@@ -88,7 +88,7 @@ class Dissection(Record, frozen=True, kw_only=True):
 
 
 class Method(Record, frozen=True, kw_only=True):
-    """One method of an evaluation: the localizer that the run trained (``own``), or what it is compared with.
+    """One method of an evaluation: the localizer that the run trained (``own``), or a method that it is compared with.
 
     >>> as_methods([{"name": "mean_attention", "boxes": {"max_box_acc_v2": 81.7}}])[0].name
     'mean attention'
@@ -105,8 +105,8 @@ class Method(Record, frozen=True, kw_only=True):
 
 
 class ClassNumbers(Record, frozen=True, kw_only=True):
-    """One class: how many photos it has, percent of them with the right label and with a box of IoU 0.5, and AP50 of its boxes;
-    the last is None in evaluations of before."""
+    """One class: number of photos, percent of them with the right label and with a box of IoU 0.5, and AP50 of its boxes; the
+    last is None in older evaluations."""
 
     name: str
     n: int
@@ -116,7 +116,7 @@ class ClassNumbers(Record, frozen=True, kw_only=True):
 
 
 class ReliabilityCurve(Record, frozen=True, kw_only=True):
-    """Of each bin of scores: how many boxes, their mean score, and the share that is right, 0 to 1."""
+    """For each bin of scores: the number of boxes, their mean score, and the share that is right, 0 to 1."""
 
     boxes: list[float]
     score: list[float]
@@ -130,7 +130,7 @@ class ReliabilityCurve(Record, frozen=True, kw_only=True):
 
 
 class KeptBoxes(Record, frozen=True, kw_only=True):
-    """Boxes from a score on: percent that is right, and of the objects that are found."""
+    """Boxes above a score: percent that are right, and percent of the objects that are found."""
 
     score: float
     boxes: int
@@ -139,7 +139,7 @@ class KeptBoxes(Record, frozen=True, kw_only=True):
 
 
 class ReliabilityNumbers(Record, frozen=True, kw_only=True):
-    """How far scores are from the chance that boxes are right."""
+    """How far scores are from the probability that boxes are right."""
 
     ece: float = 0.0
     curve: ReliabilityCurve = ReliabilityCurve(boxes=[], score=[], right=[])
@@ -151,8 +151,8 @@ class RunThreshold(Record, frozen=True, kw_only=True):
     """Percent of all boxes that are right, and of the objects that are found, at the run's own threshold ``tau``.
 
     Attributes:
-        calibrated: whether scores are chances.
-        reliability: None in evaluations of before.
+        calibrated: whether scores are probabilities.
+        reliability: None in older evaluations.
     """
 
     tau: float
@@ -167,8 +167,8 @@ class Evaluation(Record, frozen=True, kw_only=True):
     """A view of ``evaluation.json``: the keys that the report needs of :class:`dips.benchmark.records.ModelEvaluation`.
 
     Attributes:
-        protocol: how boxes are judged, a sentence.
-        at_run_tau: what the boxes of ``dips predict`` are worth.
+        protocol: a sentence that describes how boxes are judged.
+        at_run_tau: quality of the boxes of ``dips predict``.
         note: a sentence about the photos for the top of the page.
         files: SHA-256 of the files that belong to this evaluation, by name.
 
@@ -191,7 +191,7 @@ class Evaluation(Record, frozen=True, kw_only=True):
 
 
 class Accuracies(Record, frozen=True, kw_only=True):
-    """Percent of the validation photos whose class is right, of the CNN and, with a U-Net, of a linear one on class tokens."""
+    """Percent of validation photos whose class is right, for the CNN and, with a U-Net, for a linear one on class tokens."""
 
     classifier: float | None = None
     linear_probe: float | None = None
@@ -202,12 +202,12 @@ class Run(Record, frozen=True, kw_only=True):
 
     Attributes:
         environment: versions and hardware.
-        weights: where each network's weights are from, by its part: ``arch``, ``source``, ``origin``, ``sha256``, ``note``.
-        selection: how checkpoint and threshold were chosen, in words.
+        weights: origin of each network's weights, by its part: ``arch``, ``source``, ``origin``, ``sha256``, ``note``.
+        selection: a description of how checkpoint and threshold were chosen.
         label_free: whether they were chosen without ground-truth boxes.
         several: number of training photos with several labels.
-        reviewed: the photos whose boxes a person gave, and which were trained on with them.
-        review_gain: what these brought; None where they are too few to tell.
+        reviewed: the photos with reviewed boxes that the run was trained on.
+        review_gain: the improvement from these; None if they are too few to tell.
     """
 
     schema_version: int = RUN_VERSION
@@ -223,7 +223,7 @@ class Run(Record, frozen=True, kw_only=True):
 
 
 def as_methods(methods: Sequence[Mapping[str, Any]]) -> list[Method]:
-    """Return the methods of an evaluation's result with words for names: underscores become spaces."""
+    """Return the methods of an evaluation's result, with underscores in names replaced by spaces."""
     return [with_words(method) for method in msgspec.convert(methods, list[Method])]
 
 
@@ -233,5 +233,5 @@ def with_words(method: Method) -> Method:
 
 
 def own_method(methods: Sequence[Method]) -> Method | None:
-    """Return the method that the run trained: the one with ``own``, else the first one."""
+    """Return the method that the run trained: the one with ``own``, else the first."""
     return next((method for method in methods if method.own), methods[0] if methods else None)

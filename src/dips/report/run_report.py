@@ -1,4 +1,4 @@
-"""The report of a run or of a prediction, from what its folder holds (``dips report``)."""
+"""The report of a run or of a prediction, from the contents of its folder (``dips report``)."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _COLUMNS = {"id", "label", "predicted", "true_boxes", "iou", "error", "oracle_io
 
 
 def write_folder_report(folder: str | Path, *, photos: int = 300, photos_dir: Path | None = None) -> Path:
-    """Write ``report.html`` into a run folder, or into one that ``dips predict`` or ``dips boxes`` wrote; return the file.
+    """Write ``report.html`` to a run folder, or to one written by ``dips predict`` or ``dips boxes``; return the file.
 
     Args:
-        photos: how many of a prediction are shown at most.
-        photos_dir: where its photos lie now, if they were moved.
+        photos: maximum number of photos of a prediction to show.
+        photos_dir: where its photos are now, if they were moved.
 
     Raises:
-        RunError: it is neither, is unfinished, a file of it is missing or damaged, its photos are not in ``photos_dir``,
-            or none of them is where it was: a report that is there stays as it is.
+        RunError: it is neither, is unfinished, one of its files is missing or damaged, its photos are not in ``photos_dir``, or
+            none of them is where it was: an existing report is then unchanged.
         ConfigError: ``photos_dir`` is given for a run.
     """
     folder = Path(folder)
@@ -60,13 +60,13 @@ def write_run_report(run: str | Path, out: str | Path | None = None) -> Path:
 
     Args:
         run: the run folder.
-        out: another path for it.
+        out: another path for the report.
 
     Returns:
         The file.
 
     Raises:
-        RunError: the folder is not a finished run, or a file of it is missing or damaged.
+        RunError: the folder is not a finished run, or one of its files is missing or damaged.
     """
     folder = Path(run)
     if not folder.is_dir():
@@ -105,7 +105,7 @@ def _warn(photos: PhotoSection | None) -> None:
 
 
 def _photos(folder: Path, evaluation: Evaluation) -> PhotoSection:
-    """Return lines and pictures, as far as they are here and of this very evaluation."""
+    """Return the rows and pictures, if they exist and belong to this very evaluation."""
     foreign = [name for name, digest in evaluation.files.items() if not _has_digest(folder / name, digest)]
     rows = [] if ROWS in foreign else _rows(folder / ROWS, evaluation.n_images)
     if not evaluation.files:
@@ -125,7 +125,7 @@ def _command(run: Path) -> str:
 
 
 def _with_boxes(row: PhotoRow, photo: ShownPhoto, shown: ShownPhotos) -> PhotoRow:
-    """Return the row with what is found in the photo's small map."""
+    """Return the row completed by the boxes found in the photo's small map."""
     found = predicted_of((photo.map, photo.peak), shown.rule_of(photo), label=row.label, predicted=row.predicted)
     return row._replace(boxes=found.boxes, score=found.score, share=found.share)
 
@@ -152,7 +152,7 @@ def _has_digest(path: Path, digest: str) -> bool:
 
 
 def _rows(path: Path, count: int) -> list[PhotoRow]:
-    """Return the lines of the CSV; none if it is not there or not of this evaluation."""
+    """Return the rows of the CSV; none if it does not exist or is not of this evaluation."""
     if not path.is_file():
         return []
     try:
@@ -181,7 +181,7 @@ def _rows(path: Path, count: int) -> list[PhotoRow]:
 
 
 def _metrics(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of ``metrics.jsonl``, whose names depend on the settings; none if it is not there."""
+    """Return the rows of ``metrics.jsonl``, whose names depend on the settings; none if it does not exist."""
     lines = _text(path).split("\n") if path.is_file() else []
     try:
         return [msgspec.json.decode(line, type=dict[str, Any]) for line in lines if line.strip()]

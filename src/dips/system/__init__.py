@@ -1,1 +1,1 @@
-"""What any program needs: console, device, files, records, environment; nothing here knows of photos or networks."""
+"""General utilities: console, device, files, records, environment; nothing here knows about photos or networks."""

@@ -1,6 +1,6 @@
-"""Messages and progress for the person who watches, on stderr, and lines of a result, on stdout.
+"""Messages and progress for the user, on stderr, and lines of a result, on stdout.
 
-Names of files and classes are in them, which may hold what a terminal obeys; it is shown, not sent.
+They include names of files and classes, which may contain terminal control sequences; these are escaped.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ __all__ = ["counted", "first_process", "hand_over", "log", "printable", "progres
 T = TypeVar("T")
 _quiet = False
 _SECONDS_BETWEEN_LINES = 30.0
-_MEASURED_SECONDS, _MEASURED_ITEMS = 10.0, 20  # an estimate of the time left rests on so much, or on a tenth of the items
-# controls, ends of lines, marks that turn the direction of writing
+_MEASURED_SECONDS, _MEASURED_ITEMS = 10.0, 20  # the time left is estimated from this much, or from a tenth of the items
+# control characters, line ends, marks that change the writing direction
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def first_process() -> bool:
-    """Return whether this process is the one that prints: the only one, or the first of those that ``torchrun`` started."""
+    """Return whether this process is the one that prints: the only one, or the first of those started by ``torchrun``."""
     return torchrun_rank() in (None, 0)
 
 
@@ -50,14 +50,14 @@ def log(message: str) -> None:
 
 
 def hand_over(hear: Callable[[str], None]) -> None:
-    """Give the lines of :func:`log` to ``hear`` from now on: in a process that works for another one, which prints them."""
+    """Pass the lines of :func:`log` to ``hear`` from now on: in a process that works for another one, which prints them."""
     global _hear
     _hear = hear
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Show neither messages nor progress meanwhile: of work that is a small part of what is shown already."""
+    """Suppress messages and progress in the block: for small parts of work whose progress is already shown."""
     global _quiet
     before, _quiet = _quiet, True
     try:
@@ -72,7 +72,7 @@ def say(line: str) -> None:
 
 
 def printable(text: str) -> str:
-    r"""Return text in one line that a terminal shows as it is: what it would obey is written as Python writes it.
+    r"""Return text as one line that a terminal shows literally: control characters are escaped as in Python.
 
     >>> printable("owl\x1b[31m\n")
     'owl\\x1b[31m\\n'
@@ -81,10 +81,10 @@ def printable(text: str) -> str:
 
 
 def counted(number: int, noun: str, verb: str = "") -> str:
-    """Return number and noun, and a verb where one is given, in the plural where the number is not 1.
+    """Return number, noun and optionally a verb, in the plural unless the number is 1.
 
     Args:
-        noun, verb: in the singular.
+        noun, verb: singular forms.
 
     >>> counted(1, "photo", "has"), counted(2, "box", "is"), counted(0, "copy"), counted(3, "validation photo", "lacks")
     ('1 photo has', '2 boxes are', '0 copies', '3 validation photos lack')
@@ -96,7 +96,7 @@ def counted(number: int, noun: str, verb: str = "") -> str:
 
 
 def _plural(noun: str) -> str:
-    """Return that of a regular noun."""
+    """Return the plural of a regular noun."""
     if re.search("[^aeiou]y$", noun):
         return f"{noun[:-1]}ies"
     hisses = noun.endswith(("s", "x", "z", "ch", "sh")) and not noun.endswith("epoch")
@@ -104,14 +104,14 @@ def _plural(noun: str) -> str:
 
 
 def _bare(verb: str) -> str:
-    """Return a regular verb without the ending of its singular."""
+    """Return a regular verb without its singular ending."""
     if re.search("..ies$", verb):  # but: lies, ties
         return f"{verb[:-3]}y"
     return verb.removesuffix("es" if re.search("(ss|x|ch|sh)es$", verb) else "s")
 
 
 def time_left(seconds: float) -> str:
-    """Return an estimate as people read it.
+    """Return a human-readable estimate.
 
     >>> time_left(40), time_left(1695), time_left(9000)
     ('about 40 s left', 'about 28 min left', 'about 2.5 h left')
@@ -122,13 +122,13 @@ def time_left(seconds: float) -> str:
 
 
 class _Pace:
-    """How long the rest of a loop takes, judged by the items after the first one, which also loads and compiles."""
+    """Estimates the time left of a loop from the items after the first, which includes loading and compiling."""
 
     def __init__(self, total: int | None) -> None:
         self.total, self.done, self._since = total, -1, 0.0
 
     def next(self, now: float) -> str:
-        """Note that an item begins at ``now``, in seconds; return the time left, "" where it is not known yet."""
+        """Record that an item starts at ``now``, in seconds; return the time left, "" if not known yet."""
         self.done += 1
         if self.done <= 1:
             self._since = now
@@ -142,7 +142,7 @@ class _Pace:
 
 @contextmanager
 def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show progress as :func:`track` does, but of items that are done elsewhere: yields what is told how many more are."""
+    """Show progress like :func:`track`, but for items done elsewhere: yields a function to call with the number of new ones."""
     with closing(track(repeat(None), description, total)) as steps:
         next(steps)
 

@@ -1,4 +1,4 @@
-"""Where tensors are computed: devices, launching on several of them, seeds."""
+"""Devices that tensors are computed on, launching on several of them, and seeds."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ __all__ = ["environment", "launch_fabric", "pick_device", "require_device_name",
 
 
 def require_device_name(name: str) -> None:
-    """Check that there are devices of this name, somewhere; needs no torch.
+    """Check that this is the name of a device, though perhaps not of one on this machine; needs no torch.
 
     Raises:
-        RunError: there are none.
+        RunError: there is no device of this name.
     """
     if not re.fullmatch(r"auto|(cpu|cuda|mps)(:\d+)?", name):
         raise RunError(f"there is no device '{name}'; --device takes auto, cpu, cuda, mps")
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """Return the torch device called ``name``; ``auto`` takes CUDA, else Apple's MPS, else the CPU.
+    """Return the torch device named ``name``; ``auto`` selects CUDA, else Apple's MPS, else the CPU.
 
     Raises:
         RunError: there is no such device, or it cannot be used.
@@ -50,14 +50,14 @@ def pick_device(name: str = "auto") -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise RunError(f"the device '{name}' cannot be used here ({error}); try --device cpu") from error
     if not os.environ.get("OMP_NUM_THREADS") and torch.get_num_threads() > usable_cores():
-        torch.set_num_threads(usable_cores())  # torch does not know what a container is limited to
+        torch.set_num_threads(usable_cores())  # torch does not know a container's limits
     return device
 
 
 def launch_fabric(name: str = "auto") -> Fabric:
-    """Return a launched Fabric on the device called ``name``; under ``torchrun`` one per process, each with its own device.
+    """Return a launched Fabric on the device named ``name``; under ``torchrun`` one per process, each with its own device.
 
-    Whatever else is in the environment, as a cluster puts it there, does not count: this process then computes alone.
+    Other variables that a cluster sets in the environment are ignored: this process then computes alone.
 
     Raises:
         RunError: there is no such device, or it cannot be used, or another program started several copies of this process.
@@ -76,7 +76,7 @@ def launch_fabric(name: str = "auto") -> Fabric:
         local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         if ":" in name:
             raise RunError(f"--device {name}: under torchrun each process gets its own device; leave out the number")
-        # the others wait while the first process harvests, which may take hours
+        # the other processes wait while the first one harvests, which may take hours
         strategy = DDPStrategy(timeout=timedelta(days=7), cluster_environment=TorchElasticEnvironment())
         fabric = Fabric(accelerator=name, devices=local_processes, num_nodes=processes // local_processes, strategy=strategy)
     else:
@@ -88,7 +88,7 @@ def launch_fabric(name: str = "auto") -> Fabric:
 
 
 def _refuse_copies() -> None:
-    """Check that no launcher but ``torchrun`` started this process several times; say so where it merely looks like that."""
+    """Check that no launcher but ``torchrun`` started this process several times; log a note if it only looks like that."""
     copies = os.environ.get("SLURM_STEP_NUM_TASKS", "1")
     if copies not in ("", "1"):
         raise RunError(
@@ -122,7 +122,7 @@ def seed_everything(seed: int) -> None:
 
 
 def environment(device: torch.device | None = None) -> dict[str, Any]:
-    """Return versions and hardware as every run records them.
+    """Return versions and hardware, as recorded by every run.
 
     Args:
         device: the device that did the work; default: the fastest one here.

@@ -1,4 +1,4 @@
-"""What this process runs in: version of the package, command line, usable cores, cache folder, weights that are given."""
+"""The environment of this process: package version, command line, usable cores, cache folder, given weights."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def store_folder(folder: str | Path | None = None) -> Path:
     """Return ``folder``, or ``dips/store`` in the user's cache folder (``XDG_CACHE_HOME`` or ``~/.cache``).
 
     Raises:
-        StoreError: it is a URL.
+        StoreError: ``folder`` is a URL.
     """
     if folder is not None:
         if re.match(r"[\w.+-]{2,}:/", str(folder)):
@@ -36,7 +36,7 @@ def store_folder(folder: str | Path | None = None) -> Path:
 
 
 def command_line() -> str:
-    """Return the command of this process, ready to be pasted into a shell."""
+    """Return the command of this process, ready to paste into a shell."""
     program, *arguments = sys.argv
     path = Path(program)
     is_dips = path.name in ("dips", "dips.exe", "dips-script.py") or path.parts[-2:] == ("dips", "__main__.py")
@@ -44,7 +44,7 @@ def command_line() -> str:
 
 
 def quoted(argument: str | Path) -> str:
-    """Return an argument as it is typed in a command."""
+    """Return an argument quoted for a command line."""
     text = str(argument)
     if os.name != "nt":
         return shlex.quote(text)
@@ -52,9 +52,9 @@ def quoted(argument: str | Path) -> str:
 
 
 def torchrun_rank(environment: Mapping[str, str] = os.environ) -> int | None:
-    """Return the number of this process among those that ``torchrun`` started, from 0; None if it did not start this one.
+    """Return the rank of this process among those started by ``torchrun``, from 0; None if it did not start this one.
 
-    A cluster, or an earlier program, may have left some of the variables in the environment; only all of them together count.
+    A cluster, or an earlier program, may have left some of the variables in the environment, so all of them must be set.
     """
     try:
         rank, processes, _ = (int(environment[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
@@ -64,13 +64,13 @@ def torchrun_rank(environment: Mapping[str, str] = os.environ) -> int | None:
 
 
 def usable_cores() -> int:
-    """Return the number of cores that this process may use, at least 1; of a container's limit, a started core counts."""
+    """Return the number of cores that this process may use, at least 1; a container's limit is rounded up."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, math.ceil(min(cores, _core_limit())))
 
 
 def _core_limit(cgroup: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> float:
-    """Return the cores' worth of time that Linux's control groups let this process have; infinite without a limit."""
+    """Return the limit of Linux's control groups for this process, in cores; infinite without a limit."""
     limits = [math.inf]
     with suppress(OSError, ValueError):
         for line in cgroup.read_text().splitlines():
@@ -78,7 +78,7 @@ def _core_limit(cgroup: Path = Path("/proc/self/cgroup"), root: Path = Path("/sy
             if kinds and "cpu" not in kinds.split(","):
                 continue
             own = root.joinpath(kinds, path.strip("/"))
-            for folder in (own, *own.parents):  # in a container those above it are hidden, and its own is the root
+            for folder in (own, *own.parents):  # in a container the parents are hidden, and its own is the root
                 if not folder.is_relative_to(root):
                     break
                 limits += _limits_in(folder)
@@ -88,18 +88,18 @@ def _core_limit(cgroup: Path = Path("/proc/self/cgroup"), root: Path = Path("/sy
 def _limits_in(folder: Path) -> Iterator[float]:
     with suppress(OSError, ValueError):  # version 2
         quota, period = (folder / "cpu.max").read_text().split()
-        yield int(quota) / int(period)  # no limit is the word "max"
+        yield int(quota) / int(period)  # "max" means no limit
     with suppress(OSError, ValueError):  # version 1
         allowed, of = (int((folder / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
-        if allowed > 0:  # no limit is -1
+        if allowed > 0:  # -1 means no limit
             yield allowed / of
 
 
 def require_weights(item: str) -> None:
-    """Check that FILE, FOLDER or NAME=FILE, an item of ``--weights`` or DIPS_WEIGHTS, is there.
+    """Check that FILE, FOLDER or NAME=FILE, an item of ``--weights`` or DIPS_WEIGHTS, exists.
 
     Raises:
-        WeightsError: it is not.
+        WeightsError: it does not.
     """
     path = Path(item).expanduser()
     named = Path(item.partition("=")[2]).expanduser() if "=" in item else path

@@ -26,7 +26,7 @@ _EXTRAS = {
 
 
 def missing_package(error: ImportError) -> str | None:
-    """Return how to install the package that ``error`` misses; None where no extra of DiPS contains it."""
+    """Return how to install the package missing in ``error``; None if no extra of DiPS contains it."""
     package = (error.name or "").partition(".")[0]
     for extra, packages in _EXTRAS.items():
         if package in packages:

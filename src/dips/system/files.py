@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, locks and checksums."""
+"""Files and folders that are written completely or not at all, locks and checksums."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ __all__ = [
     "temporary_beside",
 ]
 
-_UNFINISHED = ".dips_tmp"  # ends the names of files and folders that are not whole yet
-_NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK}  # what disks without hard links answer
+_UNFINISHED = ".dips_tmp"  # suffix of files and folders that are not complete yet
+_NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK}  # errors of disks without hard links
 
 
 def file_sha256(path: Path) -> str:
@@ -45,21 +45,21 @@ def file_sha256(path: Path) -> str:
 
 @contextmanager
 def atomic_file(path: Path, mode: str = "w", *, sync: bool = True) -> Iterator[IO[Any]]:
-    """Write ``path`` whole or not at all: a temporary file beside it is renamed if the block ends without error.
+    """Write ``path`` completely or not at all: a temporary file beside it is renamed if the block ends without error.
 
-    What a kill leaves of it is taken by whoever writes ``path`` next.
+    If a kill leaves the temporary file behind, the next writer of ``path`` reuses it.
 
-    Text that UTF-8 cannot hold is written as the escape that JSON uses, too.
+    Text that UTF-8 cannot encode is written as the escape that JSON uses, too.
 
     Args:
-        sync: it is on the disk, not only with the system, when the block has ended.
+        sync: flush the file to disk, not only to the system, before the block ends.
 
     Raises:
-        RunError: there is no space, or the folder cannot be written.
+        RunError: the disk is full, or the folder cannot be written to.
     """
     temporary = lock = None
     try:
-        with suppress(FileExistsError):  # it may go while it is looked at
+        with suppress(FileExistsError):  # it may be removed during the check
             path.parent.mkdir(parents=True, exist_ok=True)
         left = _left_over(path)
         lock = _claim(left)
@@ -76,7 +76,7 @@ def atomic_file(path: Path, mode: str = "w", *, sync: bool = True) -> Iterator[I
             file.flush()
             if sync:
                 os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())  # it gives access to the owner only
+        temporary.chmod(0o666 & ~_umask())  # so far only its owner has access
         os.replace(temporary, path)
         temporary = None
     except OSError as error:
@@ -90,7 +90,7 @@ def atomic_file(path: Path, mode: str = "w", *, sync: bool = True) -> Iterator[I
 
 
 def _temporary_beside(path: Path, tries: int = 20) -> tuple[int, str]:
-    """Open a new file in the folder of ``path``, which another program may remove as long as it is empty."""
+    """Open a new file in the folder of ``path``, which another program may remove while it is empty."""
     with suppress(FileNotFoundError, FileExistsError):
         path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -102,17 +102,17 @@ def _temporary_beside(path: Path, tries: int = 20) -> tuple[int, str]:
 
 
 def new_file(path: Path, data: bytes, *, sync: bool = True, tries: int = 20) -> bool:
-    """Write a file that does not exist yet, whole or not at all; of several programs that do so, one is told True.
+    """Write a file that does not exist yet, completely or not at all; of several programs that do so, one gets True.
 
     Args:
         sync: as for :func:`atomic_file`.
-        tries: how often to begin anew where another program creates and removes the file meanwhile, and sweeps beside it.
+        tries: how often to start over if another program creates and removes the file meanwhile, with temporary ones beside it.
 
     Returns:
-        False where it exists; it then stays as it is.
+        False if it exists; it is then unchanged.
 
     Raises:
-        RunError: there is no space, or the folder cannot be written.
+        RunError: the disk is full, or the folder cannot be written to.
     """
     temporary = None
     try:
@@ -125,7 +125,7 @@ def new_file(path: Path, data: bytes, *, sync: bool = True, tries: int = 20) -> 
                 os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())
         try:
-            # the one step of either system that refuses a name that is taken
+            # the only operation on either system that fails if the name is taken
             os.rename(temporary, path) if os.name == "nt" else os.link(temporary, path)
         except FileExistsError:
             return False
@@ -146,16 +146,16 @@ def new_file(path: Path, data: bytes, *, sync: bool = True, tries: int = 20) -> 
 
 
 def _left_over(path: Path) -> Path:
-    """Return what ``path`` is called until it is whole: always the same, so that a kill leaves nothing that stays."""
+    """Return the name of ``path`` until it is complete: always the same, so that leftovers of a kill are reused."""
     return path.with_name(f".{path.name}{_UNFINISHED}")
 
 
 def _claim(path: Path, *, folder: bool = False) -> int | None:
-    """Make a file or folder, or take the one that a killed program left; return it open and locked.
+    """Create a file or folder, or take over one left by a killed program; return it open and locked.
 
     Returns:
-        its descriptor, until whose end nobody else takes it; None where another program is writing it, where somebody else may
-        have put it there, or where the system or the disk has no locks: then it needs another name, and nothing is left here.
+        its descriptor, which reserves it until closed; None if another program is writing it, if another user may have put it
+        there, or if the system or the disk has no locks: the caller then needs another name, and nothing is left here.
     """
     try:
         import fcntl
@@ -181,7 +181,7 @@ def _claim(path: Path, *, folder: bool = False) -> int | None:
         return None
     except BlockingIOError:  # another program was faster
         return None
-    except OSError:  # whatever is wrong with the folder is said where another name is tried
+    except OSError:  # problems of the folder are reported when another name is tried
         if is_new:
             with suppress(OSError):
                 path.rmdir() if folder else path.unlink()
@@ -192,7 +192,7 @@ def _claim(path: Path, *, folder: bool = False) -> int | None:
 
 
 def _is_at(path: Path, number: int) -> bool:
-    """Return whether an open file or folder is still called ``path``: another program may have given it its last name."""
+    """Return whether an open file or folder is still at ``path``: another program may have renamed it to its final name."""
     try:
         there = os.lstat(path)
     except OSError:
@@ -202,7 +202,7 @@ def _is_at(path: Path, number: int) -> bool:
 
 
 def is_temporary(path: Path) -> bool:
-    """Return, by its name, whether this is a file or folder that was not finished when the program was killed.
+    """Return, from its name, whether this is an unfinished file or folder, as left by a killed program.
 
     >>> is_temporary(Path(".coco.json.dips_tmp")), is_temporary(Path(".notes.markdown"))
     (True, False)
@@ -211,10 +211,10 @@ def is_temporary(path: Path) -> bool:
 
 
 def is_unused(folder: Path, besides: Path | None = None) -> bool:
-    """Return whether a folder is missing, or was killed before its first file was whole: it then holds unfinished files alone.
+    """Return whether a folder is missing, or contains only unfinished files because of a kill before the first was complete.
 
     Args:
-        besides: the file of another option, which may lie there.
+        besides: the file of another option, which may be in the folder.
     """
     there = None if besides is None else Path(os.path.realpath(besides))
     others = () if there is None else (there, *there.parents)
@@ -226,7 +226,7 @@ def is_unused(folder: Path, besides: Path | None = None) -> bool:
 def lock_file(file: IO[bytes] | FileIO) -> bool:
     """Lock an open file until it is closed; return False if another process holds the lock.
 
-    If the system or the disk has no locks, this returns True and nobody is kept out.
+    If the system or the disk has no locks, this returns True and excludes nobody.
     """
     try:
         import fcntl
@@ -243,19 +243,19 @@ def lock_file(file: IO[bytes] | FileIO) -> bool:
 
 @contextmanager
 def only_one(path: Path, work: Path, command: str, *, remove: bool = False) -> Iterator[None]:
-    """Keep other processes from the same work while it lasts.
+    """Keep other processes from doing the same work during the block.
 
     Args:
-        path: a file that stands for the work; made where it is missing.
-        work: what is written, for the message.
-        command: what the message calls the other process.
-        remove: the file is there for this alone.
+        path: a file that represents the work; created if missing.
+        work: the output of the work, for the message.
+        command: the name of the other process in the message.
+        remove: remove the file at the end, as it serves only as a lock.
 
     Raises:
-        RunError: another process is at it.
+        RunError: another process is doing the work.
     """
     with path.open("ab") as file:
-        # a file that was removed meanwhile is no longer what others lock
+        # if the file was removed meanwhile, others lock a different one
         if not lock_file(file) or not path.exists() or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
             raise RunError(f"{work} is in use by another '{command}'; stop that one first")
         try:
@@ -266,7 +266,7 @@ def only_one(path: Path, work: Path, command: str, *, remove: bool = False) -> I
 
 
 def require_writable(path: Path) -> None:
-    """Check that a file can be written before its content is computed; nothing is changed or made, not even its folder.
+    """Check that a file can be written before its content is computed; nothing is changed or created, not even its folder.
 
     Raises:
         RunError: it cannot be written.
@@ -281,7 +281,7 @@ def require_writable(path: Path) -> None:
 
 
 def require_distinct(files: Mapping[str, str | Path | None]) -> None:
-    """Check that the files of several options are different ones; None where an option is not given.
+    """Check that the files of several options are different; None if an option is not given.
 
     Raises:
         ConfigError: two options name the same file.
@@ -295,10 +295,10 @@ def require_distinct(files: Mapping[str, str | Path | None]) -> None:
 
 
 def temporary_beside(path: Path) -> IO[bytes]:
-    """Return an open temporary file without a name in the folder of ``path``; the system's own folder may lie in memory.
+    """Return an open, unnamed temporary file in the folder of ``path``; the system's temporary folder may be in memory.
 
     Raises:
-        RunError: the folder cannot be created or written.
+        RunError: the folder cannot be created or written to.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -315,7 +315,7 @@ def _umask() -> int:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Create a folder whole or not at all: yields a hidden sibling that becomes ``path`` if the block ends without error.
+    """Create a folder completely or not at all: yields a hidden sibling that becomes ``path`` if the block ends without error.
 
     Raises:
         RunError: ``path`` already exists, or cannot be written.
@@ -337,7 +337,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         raise RunError(f"cannot write {path}: {error.strerror or error}; choose another folder") from error
     try:
         yield work
-        work.chmod(0o777 & ~_umask())  # it gives access to the owner only
+        work.chmod(0o777 & ~_umask())  # so far only its owner has access
         os.replace(work, path)
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror or error}; free some space or choose another folder") from error

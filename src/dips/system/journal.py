@@ -1,7 +1,7 @@
-"""Work that survives a kill: a mark that says what a folder is being filled with, and a journal of what is finished.
+"""Work that survives a kill: a mark that identifies the work that fills a folder, and a journal of finished results.
 
-In: JSON that identifies the work. Out: a :class:`Claim` on a folder, or a :class:`Journal` whose finished lines come back.
-Both refuse to continue other work, and say what differs.
+In: JSON that identifies the work. Out: a :class:`Claim` on a folder, or a :class:`Journal` whose finished lines can be read
+back. Both refuse to continue other work, and report the differences.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ R = TypeVar("R", bound=Record)
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any], labels: Mapping[str, str]) -> list[str]:
-    """Return what differs between two pieces of work, in words.
+    """Describe the differences between two pieces of work.
 
     Args:
-        labels: how to call a difference, by key; without one the values are named. Of mappings it is named what differs in
-            them, too.
+        labels: name of the difference by key; keys without a label are described by their values. Differences inside mappings
+            are described, too.
 
     >>> differences({"seed": 0, "model": "3f2a"}, {"seed": 1, "model": "97bc"}, {"model": "another model"})
     ['seed 0, now 1', 'another model']
@@ -48,35 +48,35 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], labels: Mappi
 
 
 def _shown(value: Any) -> str:
-    """Return a value of a mark in words; a damaged mark may hold anything."""
+    """Return a value of a mark as text; a damaged mark may contain anything."""
     return value if isinstance(value, str) else reprlib.repr(value)
 
 
 def refuse_other_work(path: Path | str, holds: str, differing: Sequence[str], *, remedy: str) -> None:
-    """Check that nothing differs between the work in ``path`` and that which is to be done.
+    """Check that there are no differences between the work in ``path`` and the requested work.
 
     Raises:
-        RunError: something does.
+        RunError: there are some.
     """
     if differing:
         raise RunError(f"{path} holds {holds} made with {'; '.join(differing)}; {remedy}")
 
 
 def kept_in(folder: Path, precious: Mapping[str, str]) -> str:
-    """Return what a person made and a folder holds, in words; empty where there is nothing.
+    """Describe the files in a folder that a person made; empty if there are none.
 
     Args:
-        precious: the words, by the name of the file.
+        precious: description by file name.
     """
     return next((words for name, words in precious.items() if (folder / name).is_file()), "")
 
 
 def refuse_existing(folder: Path | str, unmarked: str = "", kept: str = "") -> NoReturn:
-    """Refuse to fill a folder that holds something else, or is complete.
+    """Refuse to fill a folder that contains something else, or is complete.
 
     Args:
-        unmarked: how it is described: ``and is not a demo``.
-        kept: see :func:`kept_in`; nobody is told to remove it.
+        unmarked: description of the folder, such as ``and is not a demo``.
+        kept: see :func:`kept_in`; the message then does not suggest removing the folder.
 
     Raises:
         RunError: always.
@@ -89,18 +89,18 @@ def refuse_existing(folder: Path | str, unmarked: str = "", kept: str = "") -> N
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A folder that one piece of work fills, perhaps over several calls: a file in it, the mark, says what is being made.
+    """A folder that one piece of work fills, perhaps over several calls: a file in it, the mark, identifies the work.
 
     Attributes:
-        folder: where the results go.
+        folder: the folder for the results.
         mark: name of the file.
         identity: JSON that identifies the work; only the same work may continue.
-        holds: what such a folder holds, for messages: ``an interrupted prediction``.
-        unmarked: how a folder without the mark is described: ``and is not a demo``.
+        holds: the contents of such a folder, for messages, such as ``an interrupted prediction``.
+        unmarked: description of a folder without the mark, such as ``and is not a demo``.
         labels: see :func:`differences`.
         optional: keys that marks of earlier versions lack.
-        remedy: what to do about a folder that holds other work.
-        precious: what a person made, by the name of its file in the folder: where it is, nobody is told to remove it.
+        remedy: what to do about a folder with other work.
+        precious: a person's work, by file name in the folder: if it exists, messages do not suggest removing the folder.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp()) / "out"
@@ -121,23 +121,23 @@ class Claim:
 
     @property
     def path(self) -> Path:
-        """The file that says what is being made."""
+        """The file that identifies the work."""
         return self.folder / self.mark
 
     @property
     def kept(self) -> str:
-        """What a person made and the folder holds, in words; empty where there is nothing."""
+        """A description of a person's work in the folder; empty if there is none."""
         return kept_in(self.folder, self.precious)
 
     def check(self, *, ignore: Sequence[str] = (), more: Sequence[str] = ()) -> dict[str, Any] | None:
-        """Return what the mark of this work says, so that the work continues; None where there is no folder.
+        """Return the contents of the mark, so that the work can continue; None if there is no folder.
 
         Args:
             ignore: keys of the mark that do not identify the work.
-            more: further differences, which the mark does not know of.
+            more: additional differences not recorded in the mark.
 
         Raises:
-            RunError: the folder holds other work, or something else.
+            RunError: the folder contains other work, or something else.
         """
         if not self.folder.exists():
             return None
@@ -156,39 +156,39 @@ class Claim:
         return before
 
     def take(self, **progress: Any) -> None:
-        """Make the folder, with the mark in it from its first moment.
+        """Create the folder, with the mark in it from the start.
 
         Args:
-            progress: what the mark says besides the identity.
+            progress: contents of the mark besides the identity.
 
         Raises:
-            RunError: the folder exists, or cannot be written.
+            RunError: the folder exists, or cannot be written to.
         """
         with new_folder(self.folder) as work:
             write_json(work / self.mark, {**self.identity, **progress})
 
 
 class Journal:
-    """Lines of JSON that are only ever added to a file, which one process at a time writes.
+    """An append-only file of JSON lines, written by one process at a time.
 
-    The first line, the head, identifies the work. A line counts once it ends, so that a kill loses no more than the line that
-    was being written.
+    The first line, the head, identifies the work. A line counts once it is terminated, so that a kill loses at most the line
+    being written.
 
     Args:
         path: the file; it is created if it does not exist.
         head: JSON that identifies the work.
         command: the command that writes it, for messages.
         holds, labels, remedy: as for :class:`Claim`, for messages about a journal of other work.
-        unwritable: what to do where the file cannot be written.
-        sync: a line is on the disk, not only with the system, when :meth:`append` returns.
-        read_only: leave the file as it is, also while another process writes it; it must exist.
+        unwritable: what to do if the file cannot be written to.
+        sync: flush each line to disk, not only to the system, before :meth:`append` returns.
+        read_only: leave the file unchanged, even while another process writes to it; it must exist.
 
     Attributes:
         path: the file.
-        was_cut: the last line lacked its end, and was removed or, with ``read_only``, is passed over.
+        was_cut: whether the last line was incomplete, and was removed or, with ``read_only``, is skipped.
 
     Raises:
-        RunError: the file cannot be written, another process writes it, or its head is damaged or that of other work.
+        RunError: the file cannot be written to, another process is writing to it, or its head is damaged or that of other work.
 
     >>> import tempfile
     >>> from contextlib import closing
@@ -216,7 +216,7 @@ class Journal:
     ) -> None:
         self.path = path
         self._sync = sync
-        self._read = 0  # up to where lines were read
+        self._read = 0  # position up to which lines were read
         try:
             if not read_only:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -243,7 +243,7 @@ class Journal:
             raise
 
     def lines(self) -> Iterator[bytes]:
-        """Read the lines behind the head, one at a time."""
+        """Read the lines after the head, one at a time."""
         with self.path.open("rb") as lines:
             self._read = len(next(lines, b""))
             for line in lines:
@@ -253,7 +253,7 @@ class Journal:
                 self._read += len(line)
 
     def records(self, kind: type[R], *, remedy: str) -> Iterator[R]:
-        """Read the lines behind the head as records, one at a time.
+        """Read the lines after the head as records, one at a time.
 
         Raises:
             RunError: a line is damaged; :meth:`cut` removes it and all that follow.
@@ -262,14 +262,14 @@ class Journal:
             yield parse_record(line, kind, source=f"{self.path}, line {number},", remedy=remedy)
 
     def cut(self) -> None:
-        """Remove the line that was read last, and all that follow."""
+        """Remove the line read last, and all that follow."""
         self._file.truncate(self._read)
 
     def append(self, text: str) -> None:
-        """Add a line, whole or not at all.
+        """Append a line, completely or not at all.
 
         Raises:
-            RunError: there is no space, or the journal is closed.
+            RunError: the disk is full, or the journal is closed.
         """
         data = text.encode("utf-8", "backslashreplace") + b"\n"
         end = None
@@ -281,10 +281,10 @@ class Journal:
                 os.fsync(self._file.fileno())
         except (OSError, ValueError) as error:  # ValueError: it is closed
             if end is not None:
-                with suppress(OSError, ValueError):  # half a line would spoil the next one
+                with suppress(OSError, ValueError):  # a partial line would corrupt the next one
                     self._file.truncate(end)
             raise RunError(f"cannot write {self.path} ({error}); free some space and try again") from error
 
     def close(self) -> None:
-        """Let another process write the journal."""
+        """Close the journal, so that another process can write to it."""
         self._file.close()

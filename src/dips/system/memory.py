@@ -1,4 +1,4 @@
-"""How this process gets its memory from the system."""
+"""Memory allocation of this process."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _MIB = 1 << 20
 
 
 def keep_freed_memory() -> bool:
-    """Have glibc keep what a network frees between two layers, up to some 100 MB per thread, for the next layer.
+    """Make glibc keep the memory that a network frees between two layers, up to about 100 MB per thread, for the next layer.
 
-    Given back, it has to be zeroed by the system each time: that took up to half of a CNN's time on several threads, see
-    docs/results.md. Whoever has set one of glibc's own variables (``MALLOC_TRIM_THRESHOLD_`` and others) is not overruled.
+    If returned to the system, memory must be zeroed each time, which took up to half of a CNN's time on several threads, see
+    docs/results.md. Settings in glibc's own variables (``MALLOC_TRIM_THRESHOLD_`` and others) are not overridden.
 
     Returns:
-        Whether anything was changed; nothing is where the C library is another one.
+        Whether anything was changed; nothing is with other C libraries.
     """
     if not sys.platform.startswith("linux") or any(name.startswith("MALLOC_") for name in os.environ):
         return False

@@ -1,4 +1,4 @@
-"""Names of files as text, and paths as URLs: what a system calls a file, in every file format and back."""
+"""Names of files as text, and paths as URLs: conversion between the system's file names and text for every file format."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 
 __all__ = ["as_text", "as_url", "file_url_path", "is_remote", "named_so", "scheme_of"]
 
-_BYTES = re.compile("[\udc80-\udcff]+")  # of a name that is not UTF-8, as Python keeps them
+_BYTES = re.compile("[\udc80-\udcff]+")  # bytes of a name that is not UTF-8, as Python represents them
 _ESCAPED = re.compile(rb"%([0-9A-F]{2})")
 
 
 def as_text(name: str) -> str:
-    """Return the name of a file or folder, which need not be valid text, as text that every file format can hold.
+    """Return the name of a file or folder, which need not be valid text, as text that every file format can store.
 
-    A byte that is not UTF-8 becomes ``%`` and two digits, and a ``%`` before two such digits beside it ``%25``;
-    :func:`named_so` turns them back. Text is the same in every locale.
+    A byte that is not UTF-8 becomes ``%`` and two digits, and an adjacent ``%`` before two such digits ``%25``;
+    :func:`named_so` converts them back. The text is the same in every locale.
 
     >>> as_text("M\\udcfchle 50%.jpg"), as_text("M%FChle.jpg")
     ('M%FChle 50%.jpg', 'M%FChle.jpg')
@@ -32,7 +32,7 @@ def _decoded(data: bytes) -> str:
 
 
 def named_so(text: str) -> list[str]:
-    """Return the names, as the system has them, that files may have whose name is ``text`` as :func:`as_text` gives it."""
+    """Return the system's file names for which :func:`as_text` may have returned ``text``."""
     data = text.encode("utf-8", "surrogatepass")
     plain = _ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), data)
     return list(dict.fromkeys([text, *(os.fsdecode(each) for each in (data, plain) if os.name != "nt")]))
@@ -49,19 +49,19 @@ def scheme_of(place: str) -> str:
 
 
 def file_url_path(url: str) -> str:
-    """Return the path that a URL ``file:///...`` stands for, or one as Spark writes it.
+    """Return the path of a URL ``file:///...``, or of one in Spark's notation.
 
     >>> file_url_path("file:///nfs/my%20boxes"), file_url_path("FILE://localhost/a#1.jpg"), file_url_path("file:/a.jpg")
     ('/nfs/my boxes', '/a#1.jpg', '/a.jpg')
     """
-    from urllib.request import url2pathname  # loads much
+    from urllib.request import url2pathname  # slow to import
 
     rest = url.partition(":")[2]
     return url2pathname(f"/{rest[2:].partition('/')[2]}" if rest.startswith("//") else rest)
 
 
 def as_url(path: Path) -> str:
-    """Return the URL that a path was made of, which has lost a slash; empty where it was none.
+    """Return the URL that a path was made from, which has lost a slash; empty if it was not a URL.
 
     >>> as_url(Path("s3://bucket/a.jpg")), as_url(Path("a/b.jpg"))
     ('s3://bucket/a.jpg', '')
@@ -71,8 +71,8 @@ def as_url(path: Path) -> str:
 
 
 def is_remote(path: Path, here: Path) -> bool:
-    """Return whether a path leads to another computer (``\\\\host\\share`` of Windows), and not to the one that ``here`` is on.
+    """Return whether a path leads to another computer (``\\\\host\\share`` on Windows), and not to the one that ``here`` is on.
 
-    Windows shows its user's name to whichever computer a path in a file names.
+    Windows reveals the user's name to any computer named by a path in a file.
     """
     return str(path).startswith("\\\\") and not (path.drive and path.drive.casefold() == here.absolute().drive.casefold())

@@ -1,7 +1,7 @@
 """The JSON that this program writes and reads back, perhaps damaged: one schema per file, one kind of error.
 
-A file has a :class:`Record` as its schema, which stands in the module that writes it. Reading checks types and keys, so that
-the code behind it meets no surprise; unknown keys are ignored, as a newer version may have added them.
+The schema of a file is a :class:`Record`, defined in the module that writes it. Reading checks types and keys, so that later
+code need not; unknown keys are ignored, as a newer version may have added them.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ __all__ = ["Record", "parse_object", "parse_record", "read_record", "to_json", "
 
 
 class Record(msgspec.Struct, frozen=True):
-    """Base of all schemas; a subclass adds a ``schema_version`` with its number as default where the file stands alone.
+    """Base of all schemas; the subclass for a file of its own adds a ``schema_version`` with its number as the default.
 
-    The number grows when a key is renamed, removed or changes its meaning; new keys with defaults do not change it.
+    The number increases when a key is renamed, removed or changes its meaning; new keys with defaults do not change it.
 
         >>> class Progress(Record, frozen=True, kw_only=True):
         ...     schema_version: int = 1
@@ -37,10 +37,10 @@ R = TypeVar("R", bound=Record)
 
 
 def read_record(path: Path, kind: type[R], *, remedy: str, error: type[DipsError] = RunError) -> R:
-    """Read a JSON file of the schema ``kind``.
+    """Read a JSON file with the schema ``kind``.
 
     Args:
-        remedy: what the person can do where the file is missing or damaged; ends the message.
+        remedy: what the user can do if the file is missing or damaged; ends the message.
         error: the class to raise.
 
     Raises:
@@ -55,7 +55,7 @@ def read_record(path: Path, kind: type[R], *, remedy: str, error: type[DipsError
 
 
 def parse_object(data: bytes | str, *, source: str | Path, remedy: str, error: type[DipsError] = RunError) -> dict[str, Any]:
-    """Parse a JSON object of any keys, such as one that identifies a piece of work. Otherwise as :func:`parse_record`."""
+    """Parse a JSON object with any keys, such as one that identifies a piece of work. Otherwise like :func:`parse_record`."""
     try:
         content = json.loads(data)
     except (ValueError, RecursionError) as problem:
@@ -66,7 +66,7 @@ def parse_object(data: bytes | str, *, source: str | Path, remedy: str, error: t
 
 
 def parse_record(data: bytes | str, kind: type[R], *, source: str | Path, remedy: str, error: type[DipsError] = RunError) -> R:
-    """Parse JSON of the schema ``kind``; ``source`` names it in messages. Otherwise as :func:`read_record`."""
+    """Parse JSON with the schema ``kind``; ``source`` names it in messages. Otherwise like :func:`read_record`."""
     if words := _other_version(data, kind):
         raise error(f"{source} {words}; {remedy}")
     try:
@@ -81,11 +81,11 @@ def _decode(data: bytes | str, kind: type[R]) -> R:
     except msgspec.DecodeError as problem:
         if "surrogate" not in str(problem):
             raise
-        return msgspec.convert(json.loads(data), kind)  # half a pair, as to_json writes names that are not text
+        return msgspec.convert(json.loads(data), kind)  # half a surrogate pair, written by to_json for non-text names
 
 
 def _other_version(data: bytes | str, kind: type[Record]) -> str | None:
-    """Return what is wrong with the version, if that is what is wrong."""
+    """Return what is wrong with the version, or None if the version is not the problem."""
     schema = _version_alone(kind)
     if schema is None:
         return None
@@ -101,7 +101,7 @@ def _other_version(data: bytes | str, kind: type[Record]) -> str | None:
 
 @cache
 def _version_alone(kind: type[Record]) -> Any:
-    """Return a schema that has nothing but the version of ``kind``, under its key; None if it has none."""
+    """Return a schema with only the version of ``kind``, under its key; None if it has no version."""
     for field in msgspec.structs.fields(kind):
         if field.name == "schema_version":
             version = msgspec.field(default=field.default, name=field.encode_name)
@@ -112,7 +112,7 @@ def _version_alone(kind: type[Record]) -> Any:
 def to_json(record: Record | Mapping[str, Any], *, indent: int | None = None) -> str:
     """Return a record as JSON text.
 
-    Text is written as it is; what no file can hold, halves of surrogate pairs, is escaped when the file is written.
+    Text is not escaped; halves of surrogate pairs, which no file can contain, are escaped when the file is written.
 
     Raises:
         ValueError: a number is infinite or NaN.
@@ -121,7 +121,7 @@ def to_json(record: Record | Mapping[str, Any], *, indent: int | None = None) ->
 
 
 def write_json(path: Path, record: Record | Mapping[str, Any], *, indent: int | None = 2) -> None:
-    """Write a record as a JSON file, whole or not at all.
+    """Write a record as a JSON file, completely or not at all.
 
     Raises:
         RunError: the file cannot be written.

@@ -1,4 +1,4 @@
-"""The nearest known name for one that was probably mistyped, for error messages."""
+"""Suggest the nearest known name for a probably mistyped one, for error messages."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ __all__ = ["closest"]
 
 
 def closest(name: str, names: Iterable[str]) -> str:
-    """Return `` (did you mean 'x'?)`` with the nearest of ``names``, in whatever case; empty if none is near.
+    """Return `` (did you mean 'x'?)`` with the nearest of ``names``, ignoring case; empty if none is near.
 
-    Of several that are near, one of the same letters comes first.
+    If several are near, one with the same letters is preferred.
 
     >>> closest("Trian", ["train", "test"])
     " (did you mean 'train'?)"

@@ -1,7 +1,7 @@
 """``dips view``: a local web page for reviewing predictions: accepting, deleting, moving and drawing boxes.
 
-``predictions`` reads the folder, ``review`` keeps the decisions of a person, ``coco`` writes them, and ``server`` serves the
-page in ``templates``. Needs no torch.
+``predictions`` reads the folder, ``review`` stores a person's decisions, ``coco`` exports them, and ``server`` serves the page
+in ``templates``. Needs no torch.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class ReviewSummary:
         of: number of all photos.
         boxes: number of boxes in the reviewed photos.
         path: the COCO file with these boxes.
-        unfinished: names of the photos that were changed but are not reviewed, and so are not in the file.
+        unfinished: names of the photos that were changed but not marked as reviewed, and thus are not in the file.
     """
 
     photos: int
@@ -56,18 +56,18 @@ def serve(
     """Serve the page until Ctrl-C.
 
     Args:
-        run: the run, or the exported file, that made the predictions; only used to name it and to warn where it did not. None
+        run: the run, or the exported file, that made the predictions; only used to name it and to warn if it did not. None
             skips this.
-        folder: what ``dips predict --out`` wrote.
-        order: of the photos when the page is opened: ``name``, ``score`` (lowest first) or ``informative`` (highest priority
+        folder: the folder written by ``dips predict --out``.
+        order: initial order of the photos on the page: ``name``, ``score`` (lowest first) or ``informative`` (highest priority
             first).
-        port: of 127.0.0.1; 0 takes any free one.
+        port: port on 127.0.0.1; 0 selects any free one.
         open_browser: open the page in the default browser.
-        photos_dir: where the photos lie now, if they were moved.
+        photos_dir: where the photos are now, if they were moved.
 
     Raises:
         RunError: ``folder`` is not a finished prediction, its review is damaged or in use, ``run`` is not a finished run, its
-            photos are not in ``photos_dir``, the port is taken, or ``order`` needs priorities that an earlier version did not
+            photos are not in ``photos_dir``, the port is taken, or ``order`` needs priorities, which an earlier version did not
             write.
     """
     if run is None and not (folder / "json").is_dir() and (folder / "model.json").is_file():
@@ -90,7 +90,7 @@ def serve(
                 log(f"{counted(len(predictions.photos), 'photo')}, {review.counts()[0]} of them reviewed; Ctrl-C stops")
                 log(f"open {server.address}")
                 if open_browser:
-                    # in a thread: a browser inside the terminal only returns when it is closed
+                    # in a thread, as a browser inside the terminal only returns when closed
                     threading.Thread(target=webbrowser.open, args=(server.once,), daemon=True).start()
                 server.serve_forever()
             except KeyboardInterrupt:

@@ -16,16 +16,15 @@ from dips.view.reviewed import reviewed_boxes
 __all__ = ["Writer", "write_reviewed"]
 
 PAUSE_SECONDS = 2.0  # without a change, before the file is written
-PAUSES_PER_WRITE = 10  # the pause is at least so many times as long as writing took
+PAUSES_PER_WRITE = 10  # the pause is at least this many times as long as writing took
 
 
 def write_reviewed(review: Review, path: Path) -> None:
-    """Write the photos that a person is done with, and their boxes.
+    """Write the reviewed photos and their boxes.
 
-    Photos that are not reviewed are left out: in COCO a photo without annotation shows no object. Ids of images and categories
+    Photos that are not reviewed are left out: in COCO a photo without annotations shows no object. Ids of images and categories
     are those of all photos and classes, so they stay the same while the review continues. An unchanged box keeps its mask and
-    score; the polygon of one that was moved or drawn is its box. ``review`` is ``accepted``,
-    ``adjusted`` or ``drawn``.
+    score; the polygon of one that was moved or drawn is its box. ``review`` is ``accepted``, ``adjusted`` or ``drawn``.
 
     Raises:
         RunError: the file cannot be written, or a record is damaged.
@@ -43,12 +42,12 @@ class Writer:
     """Keeps ``reviewed.coco.json`` up to date with the review, in a background thread that never delays a change.
 
     Args:
-        review: what is written.
+        review: the review to write.
         pause: seconds without a change before the file is written.
 
     .. code-block:: python
 
-        writer = Writer(review)  # from now on the file follows each change
+        writer = Writer(review)  # from now on the file is updated after each change
         review.change(0, {"reviewed": True, "boxes": []})
         writer.close()
     """
@@ -57,7 +56,7 @@ class Writer:
         self.path = review.predictions.folder / REVIEWED
         self._review = review
         self._pause = pause
-        self._written = -1  # the state of the review that the file has
+        self._written = -1  # the state of the review in the file
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="dips view: coco", daemon=True)
         self._thread.start()
@@ -66,7 +65,7 @@ class Writer:
         """Write the file a last time, if it is out of date.
 
         Raises:
-            RunError: it cannot be written; the journal has everything.
+            RunError: the file cannot be written; the journal has everything.
         """
         self._ended.set()
         self._thread.join()
@@ -82,7 +81,7 @@ class Writer:
             start = time.monotonic()
             try:
                 self._write()
-            except Exception as error:  # the thread must go on, whatever it was
+            except Exception as error:  # the thread must continue after any error
                 log(f"{error}; the review itself is safe in {self._review.path}")
             pause = max(self._pause, PAUSES_PER_WRITE * (time.monotonic() - start))
 

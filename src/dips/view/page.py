@@ -1,4 +1,4 @@
-"""The page as one HTML document with its style and scripts inside, so that nothing else has to be fetched."""
+"""The page as one HTML document with inline style and scripts, so that nothing else has to be fetched."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SCRIPTS = ("state.js", "stage.js", "photos.js", "boxes.js", "view.js")
 
 
 def page() -> tuple[str, str]:
-    """Return the document, and the Content-Security-Policy that allows only its own style and scripts, by a nonce."""
+    """Return the document, and the Content-Security-Policy that allows only its own style and scripts, using a nonce."""
     nonce = secrets.token_urlsafe(16)
     policy = (
         f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; img-src blob: data:; connect-src 'self'; "

@@ -1,4 +1,4 @@
-"""Photos as JPEGs that a browser shows: upright, scaled down, the most recent ones kept in memory."""
+"""Photos as JPEGs for the browser: upright, scaled down, with the most recent ones cached in memory."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from dips.view.predictions import Photo
 __all__ = ["LARGE_SIDE", "SMALL_SIDE", "Pictures"]
 
 LARGE_SIDE = 2048
-"""Pixels of the longer side of the photo that boxes are drawn on, at most."""
+"""Maximum length in pixels of the longer side of the photo that boxes are drawn on."""
 SMALL_SIDE = 160
 """The same for the list of photos."""
-LARGE_QUALITY, SMALL_QUALITY = 90, 80  # of the JPEGs
+LARGE_QUALITY, SMALL_QUALITY = 90, 80  # JPEG quality
 
 MAX_CACHE_BYTES = 64 * 2**20
 MAX_READERS = 2  # a photo of 250 million pixels that is not a JPEG needs 1.8 GB while it is read
@@ -43,7 +43,7 @@ class Pictures:
         """Return the photo with no side longer than ``side`` pixels.
 
         Raises:
-            ImageError: it cannot be read, or its size is not that of the predicted photo.
+            ImageError: the photo cannot be read, or does not have the size of the predicted photo.
         """
         key = (photo.record, side)
         with self._lock:

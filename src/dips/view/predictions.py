@@ -1,4 +1,4 @@
-"""What a prediction folder holds, as far as a review needs it. Masks stay on the disk until they are asked for."""
+"""The contents of a prediction folder that a review needs. Masks stay on disk until they are requested."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class PredictedBox:
-    """A predicted box, its score, 0 to 1, and its class, None being that of the photo; one that a person made has no score."""
+    """A predicted box, its score, 0 to 1, and its class, None for that of the photo; a box made by a person has no score."""
 
     box: Box
     score: float | None
@@ -34,18 +34,18 @@ class Photo:
     """One photo.
 
     Attributes:
-        name: its path below the folder that was predicted, with suffix and forward slashes; no two photos share it.
-        path: the photo's file, as it was given to ``dips predict``.
-        record: the JSON about it.
-        width, height: in pixels, EXIF rotation applied.
+        name: its path below the predicted folder, with suffix and forward slashes; unique among the photos.
+        path: the photo's file, as given to ``dips predict``.
+        record: the file with its JSON record.
+        width, height: size in pixels, EXIF rotation applied.
         label: the predicted class.
         label_score: its probability.
         boxes: the predicted boxes, best first; those of a reviewed photo as the person left them.
-        scale: which values were black and white, if the photo has more than 8 bits.
-        camera: where and when it was taken, if it says so.
+        scale: the values mapped to black and white, if the photo has more than 8 bits.
+        camera: where and when it was taken, if recorded.
         reviewed: whether a person reviewed these boxes before ``dips boxes --reviewed`` wrote them.
-        priority: how much a review is likely to teach, 0 to 1; None where an earlier version predicted the photo.
-        photos_dir: where the photos lie now, if a person said so.
+        priority: how much the model is likely to learn from a review, 0 to 1; None if an earlier version predicted the photo.
+        photos_dir: where the photos are now, if the user specified it.
 
     >>> Photo("a.jpg", Path("a.jpg"), Path("a.json"), 80, 60, "mast", 0.9, (PredictedBox((10, 20, 30, 40), 0.8),)).label
     'mast'
@@ -69,7 +69,7 @@ class Photo:
         """Return where the photo is now, see :func:`dips.predict.results.locate`.
 
         Raises:
-            ImageError: it does not exist, or is not a photo by its name or first bytes.
+            ImageError: the photo does not exist, or its name or first bytes are not those of a photo.
         """
         if self.path.suffix.lower() in SUFFIXES:
             return locate(self.path, folder, self.photos_dir)
@@ -83,11 +83,11 @@ class Predictions:
     """A prediction folder.
 
     Attributes:
-        folder: its path.
-        photos: sorted by their path.
+        folder: path of the folder.
+        photos: photos sorted by path.
         classes: names of all classes, in the model's order.
-        background: name of the class without object, if there is one.
-        model: what tells the model from others, "" if that is not known.
+        background: name of the class without an object, if there is one.
+        model: identifies the model, "" if unknown.
 
     >>> Predictions(Path("out"), (), ("none", "mast"), "none", "3f2a").object_classes
     ('mast',)
@@ -106,14 +106,14 @@ class Predictions:
 
 
 def read_predictions(folder: Path, photos_dir: Path | None = None) -> Predictions:
-    """Read the folder that ``dips predict --out`` wrote.
+    """Read a folder written by ``dips predict --out``.
 
     Args:
-        photos_dir: where the photos lie now, see :func:`dips.predict.results.moved`.
+        photos_dir: where the photos are now, see :func:`dips.predict.results.moved`.
 
     Raises:
-        RunError: it is none, is unfinished or damaged, its photos were predicted with different classes, or are not in
-            ``photos_dir``.
+        RunError: it is not such a folder, is unfinished or damaged, or its photos were predicted with different classes, or are
+            not in ``photos_dir``.
     """
     photos: list[Photo] = []
     shared: tuple[tuple[str, ...], str | None, str] | None = None
@@ -123,7 +123,7 @@ def read_predictions(folder: Path, photos_dir: Path | None = None) -> Prediction
         if own != shared:
             raise RunError(f"{file} is of another model than the others; review each model's photos in a separate folder")
         photos.append(_photo(file, record, photos_dir))
-    assert shared is not None  # a folder without photos is refused
+    assert shared is not None  # a folder without photos is an error
     photos.sort(key=lambda photo: photo.name.split("/"))
     _require_unique(photos)
     return Predictions(folder, tuple(photos), *shared)

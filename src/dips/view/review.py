@@ -1,7 +1,7 @@
-"""What a person made of the predictions: boxes accepted, removed, moved, drawn; every change is on the disk before it counts.
+"""A person's review of the predictions: boxes accepted, removed, moved, drawn; every change is on disk before it counts.
 
 ``review.jsonl`` in the prediction folder is a journal: a line per change with all boxes of one photo, and a photo's last line
-counts. Whatever kills the program, at most the line that was being written is lost.
+counts. If the program is killed, at most the line being written is lost.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ _LABELS = {"model": "another model", "schema_version": "another version of DiPS"
 
 
 class RefusedError(DipsError):
-    """A change that makes no sense for the photo."""
+    """A change that is not valid for the photo."""
 
 
 class ConflictError(DipsError):
-    """A change of a photo that was changed meanwhile, e.g. in another tab."""
+    """A change of a photo that has been changed meanwhile, e.g. in another tab."""
 
 
 class ReviewBox(Record, frozen=True, kw_only=True):
@@ -44,7 +44,7 @@ class ReviewBox(Record, frozen=True, kw_only=True):
     Attributes:
         box: see :data:`~dips.view.predictions.Box`.
         label: its class.
-        of: index of the predicted box that it was made from; None for one that a person drew.
+        of: index of the predicted box that it was made from; None for a box drawn by a person.
         accepted: whether a person confirmed it.
 
     >>> ReviewBox(box=(10.0, 20.0, 30.0, 40.0), label="mast", of=None, accepted=True).label
@@ -58,14 +58,14 @@ class ReviewBox(Record, frozen=True, kw_only=True):
 
 
 class PhotoReview(Record, frozen=True, kw_only=True):
-    """What the page sends about a photo: whether a person is done with it, and all its boxes."""
+    """The page's data about a photo: whether it is reviewed, and all its boxes."""
 
     reviewed: bool
     boxes: tuple[ReviewBox, ...]
 
 
 class ReviewLine(Record, frozen=True, kw_only=True):
-    """A line of the journal: the photo's name, and what is known of it from then on."""
+    """A line of the journal: the photo's name, and its new state."""
 
     photo: str
     reviewed: bool
@@ -74,12 +74,12 @@ class ReviewLine(Record, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """All that is known of one photo.
+    """The state of one photo.
 
     Attributes:
-        reviewed: whether a person is done with it.
-        boxes: in the order of the predictions, drawn ones after them.
-        version: how often it was changed since the program started.
+        reviewed: whether a person has finished reviewing it.
+        boxes: boxes in the order of the predictions, followed by drawn ones.
+        version: number of changes since the program started.
 
     >>> State(True, (), version=3) == State(True, (), version=4)
     True
@@ -90,7 +90,7 @@ class State:
     version: int = field(default=0, compare=False)
 
     def as_json(self) -> dict[str, Any]:
-        """Return it for the page."""
+        """Return the state as JSON for the page."""
         return {"reviewed": self.reviewed, "boxes": msgspec.to_builtins(self.boxes), "version": self.version}
 
 
@@ -98,15 +98,15 @@ class Review:
     """The state of every photo of a prediction folder; safe to use from several threads.
 
     Args:
-        predictions: what is reviewed.
-        read_only: leave the journal as it is, which must exist; somebody may be reviewing.
+        predictions: the predictions to review.
+        read_only: leave the journal, which must exist, unchanged; another program may be using it.
 
     Attributes:
-        changes: grows with every change.
-        elsewhere: names of photos that the journal knows, and the prediction folder does not.
+        changes: increases with every change.
+        elsewhere: names of photos that are in the journal, but not in the prediction folder.
 
     Raises:
-        RunError: the journal is damaged, of another model, cannot be opened, or another program is writing it.
+        RunError: the journal is damaged, of another model, cannot be opened, or another program is writing to it.
 
     >>> import tempfile
     >>> from pathlib import Path
@@ -146,35 +146,35 @@ class Review:
             raise
 
     def close(self) -> None:
-        """Let another program write the journal."""
+        """Close the journal, so that another program can write to it."""
         with self._lock:
             self.journal.close()
 
     def state(self, index: int) -> State:
-        """Return the state of a photo, by its index in ``predictions.photos``; the prediction where nobody changed it."""
+        """Return the state of a photo, by its index in ``predictions.photos``; the prediction if nobody changed it."""
         with self._lock:
             return self._states.get(index) or predicted_state(self.predictions.photos[index])
 
     def states(self) -> list[State]:
-        """Return the states of all photos at one moment."""
+        """Return a consistent snapshot of the states of all photos."""
         with self._lock:
             return [self.state(index) for index in range(len(self.predictions.photos))]
 
     def counts(self) -> tuple[int, int]:
-        """Return how many photos are reviewed, and how many boxes these have."""
+        """Return the number of reviewed photos, and of their boxes."""
         with self._lock:
             done = [state for state in self.states() if state.reviewed]
         return len(done), sum(len(state.boxes) for state in done)
 
     def resume_at(self) -> int:
-        """Return the photo to continue with: the first of :meth:`unfinished`, else the first that is not reviewed, else the
-        one that was changed last."""
+        """Return the photo to continue with: the first of :meth:`unfinished`, else the first not reviewed, else the last one
+        changed."""
         with self._lock:
             open_photos = (index for index in range(len(self.predictions.photos)) if not self.state(index).reviewed)
             return next(chain(self.unfinished(), open_photos), self._last or 0)
 
     def unfinished(self) -> list[int]:
-        """Return the photos that a person changed but is not done with, in their order."""
+        """Return the photos that were changed but not marked as reviewed, in order."""
         with self._lock:
             return [
                 index
@@ -183,18 +183,18 @@ class Review:
             ]
 
     def change(self, index: int, changed: Mapping[str, Any] | PhotoReview, *, version: int | None = None) -> State:
-        """Replace the state of a photo; it is on the disk when this returns.
+        """Replace the state of a photo; it is on disk when this returns.
 
         Args:
-            index: of the photo.
+            index: index of the photo.
             changed: a :class:`PhotoReview`, or the same as JSON:
                 ``{"reviewed": bool, "boxes": [{"box", "label", "of", "accepted"}, ...]}``.
-            version: of the state that was changed; None does not check it.
+            version: version of the state that the change is based on; None skips the check.
 
         Raises:
-            RefusedError: a box is outside of the photo or is empty, its class is unknown, or a predicted box is used twice.
-            ConflictError: ``version`` is not the last one.
-            RunError: the journal cannot be written; the state is unchanged.
+            RefusedError: a box is outside the photo or empty, its class is unknown, or a predicted box is used twice.
+            ConflictError: ``version`` is not the latest.
+            RunError: the journal cannot be written to; the state is unchanged.
         """
         photo = self.predictions.photos[index]
         state = parse_state(changed, photo, self.predictions.object_classes)
@@ -209,10 +209,10 @@ class Review:
             return after
 
     def undo(self) -> tuple[int, State] | None:
-        """Undo the last change, the one before it the next time; None where there is none since the program started.
+        """Undo the last change, and with repeated calls earlier ones; None if there is none since the program started.
 
         Raises:
-            RunError: the journal cannot be written.
+            RunError: the journal cannot be written to.
         """
         with self._lock:
             if not self._history:
@@ -232,7 +232,7 @@ class Review:
         return after
 
     def _read(self, *, read_only: bool) -> None:
-        """Take the states from the journal; lines of photos that are gone are kept, and do not count."""
+        """Load the states from the journal; lines of photos that no longer exist are kept, but ignored."""
         if self.journal.was_cut:
             why = "is being written, or " if read_only else ""
             log(f"{self.path}: the last change {why}was cut short when the program was killed, and is left out")
@@ -260,10 +260,10 @@ def predicted_state(photo: Photo) -> State:
 
 
 def parse_state(changed: Mapping[str, Any] | PhotoReview, photo: Photo, classes: tuple[str, ...]) -> State:
-    """Check what :meth:`Review.change` takes.
+    """Validate the input of :meth:`Review.change` and return it as a state.
 
     Raises:
-        RefusedError: it makes no sense for the photo.
+        RefusedError: it is not valid for the photo.
     """
     try:
         review = changed if isinstance(changed, PhotoReview) else msgspec.convert(changed, PhotoReview)
@@ -282,7 +282,7 @@ def _checked(review: PhotoReview | ReviewLine, photo: Photo, classes: tuple[str,
 
 def _checked_box(box: ReviewBox, photo: Photo, classes: tuple[str, ...]) -> ReviewBox:
     x0, y0, x1, y1 = (round(value, 2) for value in box.box)
-    if not (0 <= x0 < x1 <= photo.width and 0 <= y0 < y1 <= photo.height):  # nor where one of them is NaN
+    if not (0 <= x0 < x1 <= photo.width and 0 <= y0 < y1 <= photo.height):  # also rejects NaN
         raise RefusedError(
             f"{photo.name}: the box {list(box.box)} is not inside the photo of {photo.width} x {photo.height} pixels"
         )

@@ -1,6 +1,6 @@
-"""A review as predictions: what a person made of a prediction folder, as records that every format is written from.
+"""A review as predictions: a person's changes to a prediction folder, as records from which every format is written.
 
-In: a folder with the journal of ``dips view``. Out: of each reviewed photo its record, with the boxes of that person.
+In: a folder with the journal of ``dips view``. Out: the record of each reviewed photo, with the reviewed boxes.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ class Reviewed:
     """The reviewed photos of a prediction folder.
 
     Attributes:
-        states: by the photo's name.
-        withdrawn: names of the photos that an earlier review had, which this one takes back.
-        unfinished: names of the photos that were changed but are not reviewed.
-        elsewhere: names of the photos of the review that are not in the folder.
-        sha256: of the states, which tells another review.
+        states: states by the photo's name.
+        withdrawn: names of photos whose earlier review was withdrawn in this one.
+        unfinished: names of photos that were changed but not marked as reviewed.
+        elsewhere: names of photos in the review that are not in the folder.
+        sha256: hash of the states, which identifies the review.
     """
 
     states: Mapping[str, State]
@@ -42,9 +42,9 @@ class Reviewed:
     sha256: str
 
     def applied(self, record: PredictionRecord) -> PredictionRecord:
-        """Return a photo's record as a person reviewed it; unchanged, where nobody did.
+        """Return a photo's record as a person reviewed it, or unchanged if nobody did.
 
-        One whose earlier review is taken back has its predicted class again, and no boxes: they are to be found in its map.
+        If an earlier review was withdrawn, it has the predicted class again, and no boxes: these must be found in its map.
         """
         if record.name in self.withdrawn:
             label = max(record.class_scores, key=lambda name: record.class_scores[name])
@@ -59,7 +59,7 @@ class Reviewed:
         return msgspec.structs.replace(record, label=label, label_score=record.class_scores[label], boxes=boxes, reviewed=True)
 
     def remarks(self, *, alone: bool) -> list[str]:
-        """Return what of the review is not in the boxes that are made with it, as lines; ``alone``: of reviewed photos only."""
+        """Return lines about parts of the review that the boxes lack; ``alone``: only reviewed photos are written."""
         lines = []
         if self.unfinished:
             count = counted(len(self.unfinished), "photo", "was")
@@ -75,10 +75,10 @@ def read_reviewed(folder: Path, *, alone: bool = False) -> Reviewed:
     """Read the review of a prediction folder.
 
     Args:
-        alone: only reviewed photos are wanted.
+        alone: only reviewed photos are needed.
 
     Raises:
-        RunError: it is no finished prediction, nobody reviewed a photo of it, or the review is damaged or of other photos.
+        RunError: it is not a finished prediction, has no reviewed photo, or its review is damaged or of other photos.
     """
     predictions = read_predictions(folder)
     journal = folder / JOURNAL
@@ -112,7 +112,7 @@ def _why_none(folder: Path, journal: Path, unfinished: int, elsewhere: list[str]
 
 
 def reviewed_boxes(record: PredictionRecord, state: State) -> tuple[BoxRecord, ...]:
-    """Return the boxes of a reviewed photo, each with its class and what was done with it.
+    """Return the boxes of a reviewed photo, each with its class and how it was reviewed.
 
     An unchanged box keeps its mask and score. One with another class keeps its mask; one that was moved or drawn has neither.
     """

@@ -1,9 +1,9 @@
 """The page and its API over HTTP, only reachable from this computer.
 
 It listens on 127.0.0.1. Every request must name that host, which rejects names that an attacker points at it, and carry the
-token: the page's own address has it as ``?token=``, everything else as ``Authorization: Bearer``. There are no cookies, which a
-browser would send to every other port of the machine. No text from outside becomes a path: a photo is requested by its index in
-the list.
+token: the page's own address as ``?token=``, all other requests as ``Authorization: Bearer``. There are no cookies, which a
+browser would send to every other port of the machine. No external text becomes a path: a photo is requested by its index in the
+list.
 
     GET  /?token=T                the page
     GET  /?launch=L               redirects there, once
@@ -43,23 +43,23 @@ _PHOTO = re.compile(r"/api/photos/(\d{1,9})(?:/(large|small))?", re.ASCII)
 
 
 class PhotoChange(PhotoReview, frozen=True, kw_only=True):
-    """The body of a change: the new state, and the version of the state that was changed."""
+    """The body of a change: the new state, and the version of the state that it is based on."""
 
     version: int
 
 
 class Server(ThreadingHTTPServer):
-    """Listens as soon as it is made; ``serve_forever`` answers.
+    """The HTTP server; listens as soon as it is created, and handles requests in ``serve_forever``.
 
     Args:
-        review: what is shown and changed.
-        title: which model and folder it is about.
-        order: of the photos when the page is opened: ``name``, ``score`` or ``informative``.
-        port: 0 takes any free one.
+        review: the review to show and change.
+        title: names the model and the folder.
+        order: initial order of the photos on the page: ``name``, ``score`` or ``informative``.
+        port: port to listen on; 0 selects any free one.
 
     Attributes:
-        address: of the page, for the person.
-        once: the address that a browser is started with; it works once.
+        address: address of the page, for the user.
+        once: address to start a browser with; it works only once.
 
     Raises:
         RunError: the port is taken or not allowed.
@@ -91,7 +91,7 @@ class Server(ThreadingHTTPServer):
         self.once = f"{self.origin}/?launch={self._launch}"
 
     def launched(self, code: str) -> bool:
-        """Return whether ``code`` opens the page: once, as every user of the machine can read a program's arguments."""
+        """Return whether ``code`` opens the page: only once, as all users of the machine can read a program's arguments."""
         expected, self._launch = self._launch, ""
         if expected and secrets.compare_digest(code.encode("utf-8", "replace"), expected.encode()):
             return True
@@ -99,7 +99,7 @@ class Server(ThreadingHTTPServer):
         return False
 
     def server_bind(self) -> None:
-        TCPServer.server_bind(self)  # HTTPServer's would look up the machine's name in the network
+        TCPServer.server_bind(self)  # HTTPServer's would look up the machine's name on the network
         self.server_name, self.server_port = HOST, self.server_address[1]
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -109,7 +109,7 @@ class Server(ThreadingHTTPServer):
 
 
 class _RequestError(Exception):
-    """Ends a request with a status and a reason for the person."""
+    """Ends a request with a status and a reason for the user."""
 
     def __init__(self, status: HTTPStatus, reason: str) -> None:
         super().__init__(reason)
@@ -117,12 +117,12 @@ class _RequestError(Exception):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One connection of a browser."""
+    """A connection from a browser."""
 
     server: Server
     protocol_version = "HTTP/1.1"
     timeout = 60
-    disable_nagle_algorithm = True  # head and body are sent one after the other
+    disable_nagle_algorithm = True  # head and body are sent separately
 
     def do_GET(self) -> None:
         self._answer(self._get)
@@ -294,4 +294,4 @@ class Handler(BaseHTTPRequestHandler):
         return "dips"
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Log nothing: the terminal is for the person, and addresses contain the token."""
+        """Log nothing: the terminal is for the user, and addresses contain the token."""
