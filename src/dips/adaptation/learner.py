@@ -83,7 +83,7 @@ class Learner:
         return float(mean)
 
     def begin(self, photos: Tensor) -> None:
-        """Initialise the centre to the teacher's mean output for a few photos, in the format of :meth:`health`.
+        """Initialise the centre to the teacher's mean output for a few photos, given as in :meth:`health`.
 
         DINO starts at 0, from where the centre needs tens of steps to reach the outputs; a short run has no more than that.
         """

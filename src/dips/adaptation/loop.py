@@ -1,7 +1,7 @@
-"""The loop of the self-distillation: steps, checks, and a state that a killed run goes on from.
+"""The self-distillation loop: steps, checks, and a saved state from which a killed run resumes.
 
-In: a transformer, photos. Out: the adapted transformer's tensors, and what was measured on the way. All that is drawn follows
-from the seed and a photo's place: a run that was killed and repeated ends, on the CPU, with the same bits as one that was not.
+In: a transformer and photos. Out: the adapted transformer's tensors, and the measurements made along the way. Random draws
+depend only on the seed and a photo's position: on the CPU, a run that was killed and repeated ends with bit-identical results.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ __all__ = ["AdaptProgress", "fit_transformer", "steps_within"]
 _CHECKED = 64  # photos
 _TIMED = 3  # steps
 _MIN_STEPS = 10
-_CHECK_ORDER = 1 << 21  # stands for the photo where a seed is for those that are checked
+_CHECK_ORDER = 1 << 21  # takes the place of a photo's position in the seed that selects the checked photos
 
 
 @dataclass
 class AdaptProgress:
-    """How far a run has come.
+    """Progress of a run.
 
     Attributes:
-        step: finished steps.
-        steps: how many there will be.
-        seconds: time that they took.
-        losses: of the steps since the last check.
-        checks: what was measured, the first before any step: ``step``, ``loss`` (mean since the last one), ``entropy``,
+        step: number of finished steps.
+        steps: total number of steps.
+        seconds: time that the finished steps took.
+        losses: losses of the steps since the last check.
+        checks: measurements, the first before any step: ``step``, ``loss`` (mean since the previous check), ``entropy``,
             ``information`` and ``spread`` of the teacher (:class:`~dips.adaptation.collapse.Health`), and ``alarm``.
-        run: what a resumed run must have in common with it.
+        run: settings and inputs that a resumed run must share with this one.
     """
 
     step: int = 0
@@ -72,19 +72,19 @@ def fit_transformer(
     """Continue the self-distillation of a transformer.
 
     Args:
-        load: returns the transformer; called again where steps are timed.
-        photos: what it learns from.
-        fabric: already launched; gives device, precision and processes.
-        state_file: the state is written here; if it exists, the run goes on from it.
-        origin: identifies photos and weights, by what a message calls them.
-        save_minutes: the state is written at each check, and whenever so much time has passed.
+        load: returns the transformer; called once more if steps have to be timed.
+        photos: photos to learn from.
+        fabric: already launched; provides device, precision and processes.
+        state_file: where the state is saved; if it exists, the run resumes from it.
+        origin: identifiers of photos and weights, by their names in messages.
+        save_minutes: the state is saved at each check, and whenever this many minutes have passed.
 
     Returns:
-        The adapted transformer's tensors, as timm names them, on the CPU; and what was measured.
+        The adapted transformer's tensors, under timm's names and on the CPU; and the progress with its measurements.
 
     Raises:
-        RunError: the teacher has collapsed, the loss is not finite, or the state is that of another run.
-        ConfigError: settings that cannot work together.
+        RunError: the teacher has collapsed, the loss is not finite, or the state belongs to another run.
+        ConfigError: the settings are incompatible.
     """
     if config.batch % fabric.world_size:
         raise ConfigError(
@@ -133,7 +133,7 @@ class _Run:
         fabric.barrier()
 
     def fit(self, save_seconds: float) -> None:
-        """Take all steps that are left."""
+        """Run all remaining steps."""
         progress, steps = self.progress, self.progress.steps
         wanted = {round(number * steps / self.config.checks) for number in range(1, self.config.checks + 1)}
         if not progress.checks:
@@ -158,7 +158,7 @@ class _Run:
                 saved = time.monotonic()
 
     def _check(self) -> None:
-        """Measure, tell, and stop where the teacher has collapsed: at the second alarm in a row, or at the end."""
+        """Measure and log the teacher's health; raise if it has collapsed: on two alarms in a row, or on one at the end."""
         progress, learner = self.progress, self.learner
         health: Health = self.fabric.broadcast(learner.health(self.checked, min(progress.step, progress.steps - 1)))
         record: dict[str, Any] = {"step": progress.step}
@@ -167,7 +167,7 @@ class _Run:
             record["loss"] = sum(progress.losses) / len(progress.losses)
             words += f"loss {record['loss']:.3f}, "
         record |= {"entropy": health.entropy, "information": health.information, "spread": health.spread, "alarm": ""}
-        if progress.step > learner.schedule.head_steps:  # the head alone says nothing of the features
+        if progress.step > learner.schedule.head_steps:  # training the head alone says nothing about the features
             start = progress.checks[0]
             record["alarm"] = health.alarm(Health(start["entropy"], start["information"], start["spread"], health.highest))
         left = progress.seconds / max(1, progress.step) * (progress.steps - progress.step)
@@ -194,10 +194,10 @@ class _Run:
 
 
 def _resumed(path: Path, run: Mapping[str, Any]) -> tuple[AdaptProgress, dict[str, dict[str, Tensor]]]:
-    """Return progress and tensors of a state.
+    """Return progress and tensors of a saved state.
 
     Raises:
-        RunError: it is damaged, or that of another run than ``run``.
+        RunError: the state is damaged, or belongs to a run other than ``run``.
     """
     progress, parts = load_state(path, AdaptProgress)
     for name, now in run.items():
@@ -210,7 +210,7 @@ def _resumed(path: Path, run: Mapping[str, Any]) -> tuple[AdaptProgress, dict[st
 
 
 def _checked(photos: Photos, side: int, seed: int) -> Tensor:
-    """Return the photos that the teacher is watched on, always the same, as squares ``(N, 3, side, side) uint8``."""
+    """Return the photos that the teacher is checked on, always the same, as squares ``(N, 3, side, side) uint8``."""
     generator = torch.Generator().manual_seed(derive_seed(seed, _CHECK_ORDER))
     chosen = torch.randperm(len(photos), generator=generator)[:_CHECKED].tolist()
     squares = [F.interpolate(photos[index][None].float(), (side, side), mode="bilinear", antialias=True) for index in chosen]
@@ -218,10 +218,10 @@ def _checked(photos: Photos, side: int, seed: int) -> Tensor:
 
 
 def steps_within(seconds: float, learner: Learner, feed: Feed, checked: Tensor) -> int:
-    """Return how many steps, with their checks, take about so many seconds.
+    """Return how many steps, including checks, take about ``seconds``.
 
     Args:
-        learner: for a run of a single step, which is the last, when everything learns; it is used up for the answer.
+        learner: created for a single step, in which everything learns; it cannot be used afterwards.
     """
     device = learner.fabric.device
     times = []

@@ -22,14 +22,14 @@ from dips.models.classifier import Classifier
 __all__ = ["ACoL", "TwoHeads", "erase"]
 
 THRESHOLD = 0.6
-"""Of the first head's normalised map, above which the second head sees nothing: delta, the best of the paper's ablation
+"""Value of the first head's normalised map above which the second head sees nothing: delta, the best of the paper's ablation
 (section 4)."""
 
 WIDTH = 256
-"""Channels of a head's convolutions. Chosen here: the authors' 1024 would cost many times the network below."""
+"""Channels of a head's convolutions. Chosen by us: the authors' 1024 would cost many times as much as the network below."""
 
 SCHEDULE = Schedule(lr=1e-3, backbone_lr=1.0)
-"""One rate for all layers. Chosen here: at that of a linear layer the heads' rectified layers die."""
+"""One rate for all layers. Chosen by us: at the rate of a linear layer, the heads' rectified layers die."""
 
 
 def erase(features: Tensor, maps: Tensor, threshold: float) -> Tensor:
@@ -45,7 +45,7 @@ class TwoHeads(nn.Module):
     """A CNN's feature map, and two heads of the same shape with a map per class each; the mean of a map is a logit."""
 
     def __init__(self, classifier: Classifier, classes: int) -> None:
-        """Take the normalisation and the backbone of ``classifier``, and make heads with random weights."""
+        """Use the normalisation and the backbone of ``classifier``, and create heads with random weights."""
         super().__init__()
         self.normalise, self.body = classifier.normalise, classifier.body
         self.first, self.second = _head(classifier.width, classes), _head(classifier.width, classes)
@@ -61,7 +61,7 @@ class TwoHeads(nn.Module):
     def both(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the maps ``(B, C, h, w)`` of both heads, of any sign.
 
-        The second head does not see where the first one's map of the class exceeds :data:`THRESHOLD`.
+        The second head does not see positions where the first head's map of the class exceeds :data:`THRESHOLD`.
 
         Args:
             images: ``(B, 3, H, W)`` in [0, 1].
@@ -91,7 +91,7 @@ class ACoL(CnnMethod):
         return [*net.first.parameters(), *net.second.parameters()]
 
     def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the sum of both heads' cross-entropies for crops ``(B, 3, H, W)`` in [0, 1]; nothing is drawn."""
+        """Return the sum of both heads' cross-entropies for crops ``(B, 3, H, W)`` in [0, 1]; ``generator`` is unused."""
         first, second = cast(TwoHeads, self.net).both(images, labels)
         return F.cross_entropy(first.mean((2, 3)), labels) + F.cross_entropy(second.mean((2, 3)), labels)
 
@@ -111,7 +111,7 @@ def _head(width: int, classes: int) -> nn.Sequential:
         nn.Conv2d(WIDTH, classes, 1),
     )
     for layer in head:
-        if isinstance(layer, nn.Conv2d):  # else the rectified layers die within a few steps, and all photos get the same map
+        if isinstance(layer, nn.Conv2d):  # else the rectified layers die within a few steps and all photos get the same map
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             nn.init.zeros_(cast(Tensor, layer.bias))
     return head

@@ -1,9 +1,9 @@
-"""TS-CAM and SCM once more, with the blocks whose attention is coupled chosen on validation.
+"""Variants of TS-CAM and SCM in which the blocks whose attention is coupled are chosen on validation.
 
-In: a fitted TS-CAM or SCM; nothing is trained again. Out: its maps with the attention of some blocks in place of all.
+In: a fitted TS-CAM or SCM; nothing is trained again. Out: its maps with the attention of some blocks instead of all.
 
-The papers take all 12 blocks of a DeiT. A transformer that was tuned on saliency attends to objects in some blocks alone, and
-the mean over all of them is then far below the best. This is our variant, not the papers', and a row of its own.
+The papers use all 12 blocks of a DeiT. A transformer that was tuned on saliency attends to objects only in some blocks, and the
+mean over all of them is then far below the best. This is our variant, not the papers', and has a row of its own.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ __all__ = ["ScmBlocks", "TsCamBlocks", "candidates"]
 
 
 def candidates(blocks: int) -> list[tuple[int, int]]:
-    """Return which blocks may be coupled: all of them, the last ones, or a single one; of equal ones an earlier one is taken.
+    """Return which blocks may be coupled: all of them, the last ones, or a single one; of ties, the earlier one is used.
 
     Returns:
-        The first, counted from 0, and the one behind the last.
+        Pairs of the first block, counted from 0, and the one after the last.
 
     >>> candidates(3)
     [(0, 3), (1, 3), (2, 3), (1, 2), (0, 1)]
@@ -36,10 +36,10 @@ def candidates(blocks: int) -> list[tuple[int, int]]:
 
 
 class TsCamBlocks(ScoreMapMethod):
-    """TS-CAM, its blocks chosen on validation.
+    """TS-CAM, with blocks chosen on validation.
 
     Attributes:
-        blocks: the first that is coupled, counted from 0, and the one behind the last; None before :meth:`train`: all.
+        blocks: the first coupled block, counted from 0, and the one after the last; None, as before :meth:`train`: all.
     """
 
     name = "ts-cam-blocks"
@@ -52,13 +52,13 @@ class TsCamBlocks(ScoreMapMethod):
     blocks: tuple[int, int] | None = None
 
     def build(self, study: Study) -> None:
-        """Take the fitted method."""
+        """Use the fitted method."""
         rival = study.fitted(self.needs[0])
         assert isinstance(rival, TsCam)
         self.rival, self.side = rival, rival.side
 
     def train(self, study: Study) -> Fit:
-        """Choose the blocks by MaxBoxAccV2 on validation; without boxes there all of them stay."""
+        """Choose the blocks by MaxBoxAccV2 on validation; without validation boxes, all of them are used."""
         count = len(self.rival.net.vit.blocks)
         options = candidates(count)
 
@@ -78,11 +78,11 @@ class TsCamBlocks(ScoreMapMethod):
         return Fit(chosen=f"{words} of {count} by the ground-truth boxes of validation", curve=curve)
 
     def state(self) -> dict[str, Tensor]:
-        """Return the blocks, two numbers; nothing where none were chosen."""
+        """Return the blocks, two numbers; empty if none were chosen."""
         return {} if self.blocks is None else {"blocks": torch.tensor(self.blocks)}
 
     def load(self, study: Study, state: Mapping[str, Tensor]) -> None:
-        """Take the blocks that were chosen."""
+        """Load the chosen blocks."""
         if "blocks" in state:
             first, behind = state["blocks"].tolist()
             self.blocks = first, behind
@@ -93,7 +93,7 @@ class TsCamBlocks(ScoreMapMethod):
         return self.rival.parameters
 
     def maps(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Return the fitted method's maps ``(B, h, w)`` in [0, 1] with the attention of these blocks."""
+        """Return the fitted method's maps ``(B, h, w)`` in [0, 1] with the attention of the chosen blocks."""
         return self._coupled(*self.rival.net.parts(images, labels), self.blocks)
 
     def _coupled(self, semantic: Tensor, attention: Tensor, blocks: tuple[int, int] | None) -> Tensor:
@@ -105,7 +105,7 @@ class TsCamBlocks(ScoreMapMethod):
 
 
 class ScmBlocks(TsCamBlocks):
-    """SCM, its blocks chosen on validation."""
+    """SCM, with blocks chosen on validation."""
 
     name = "scm-blocks"
     title = "SCM, chosen blocks"

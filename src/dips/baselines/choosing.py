@@ -1,4 +1,4 @@
-"""How a method chooses a setting of its maps on the boxes of validation, where a choice needs no second training.
+"""How a method chooses a setting of its maps on the boxes of validation, if no second training is needed.
 
 In: a study and a method's maps under every candidate. Out: MaxBoxAccV2 of each.
 """
@@ -17,15 +17,15 @@ __all__ = ["best_of", "score_candidates"]
 def score_candidates(
     study: Study, maps: Callable[[Tensor, Tensor], Sequence[Tensor]], count: int, side: int
 ) -> list[float] | None:
-    """Return MaxBoxAccV2 (percent) of each candidate on validation; None where no photo of it has a box.
+    """Return MaxBoxAccV2 (percent) of each candidate on validation; None if no validation photo has a box.
 
     The networks see each photo once, whatever the number of candidates.
 
     Args:
-        study: its validation photos and its judge.
-        maps: from images ``(B, 3, side, side)`` in [0, 1] and labels ``(B,)`` to score maps ``(B, h, w)``, one per candidate.
-        count: how many candidates there are.
-        side: side in pixels of the squares that ``maps`` is given.
+        study: provides validation photos and judge.
+        maps: maps images ``(B, 3, side, side)`` in [0, 1] and labels ``(B,)`` to score maps ``(B, h, w)``, one per candidate.
+        count: number of candidates.
+        side: side in pixels of the squares passed to ``maps``.
     """
     batches: list[Sequence[Tensor]] = []
 
@@ -34,7 +34,7 @@ def score_candidates(
 
         def answer(images: Tensor, labels: Tensor) -> Tensor:
             nonlocal seen
-            if seen == len(batches):  # the first candidate asks; the photos come in the same order for all
+            if seen == len(batches):  # the first candidate computes; the photos come in the same order for all
                 batches.append([each.float().cpu() for each in maps(images, labels)])
             seen += 1
             return batches[seen - 1][number]
@@ -46,7 +46,7 @@ def score_candidates(
 
 
 def best_of(scores: Sequence[float]) -> int:
-    """Return the index of the highest score, of equal ones the first.
+    """Return the index of the highest score, of ties the first.
 
     >>> best_of([1.0, 3.0, 3.0])
     1

@@ -1,7 +1,7 @@
-"""The base of all methods on a CNN: one classifier, one schedule, and what each method changes of them.
+"""The base class of CNN-based methods: one classifier, one schedule, and what each method changes.
 
-In: the study's CNN. Out: class activations. A method overrides :meth:`CnnMethod.loss` (a change of the training),
-:meth:`CnnMethod.make` (a change of the network) or :meth:`CnnMethod.activations` (a change of the map), and nothing else.
+In: the study's CNN. Out: class activations. A method overrides :meth:`CnnMethod.loss` (to change the training),
+:meth:`CnnMethod.make` (to change the network) or :meth:`CnnMethod.activations` (to change the map), and nothing else.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from dips.system.console import log
 __all__ = ["CnnMethod", "build_classifier", "class_scores", "fit_last_layer", "train_cnn"]
 
 SCHEDULE = Schedule(lr=1e-2)
-"""Of the training of every method on the CNN, so that what differs is the method. Rates and numbers of steps are not the
-papers', which train for 50 epochs and more: they were chosen for budgets of minutes on validation photos (docs/results.md)."""
+"""Training schedule of all CNN-based methods, so that only the method differs. Rates and numbers of steps are not those of the
+papers, which train for 50 epochs and more: they were chosen on validation photos for budgets of minutes (docs/results.md)."""
 
-_STRIDE = 32  # of networks that are not dilated
+_STRIDE = 32  # of networks without dilation
 
 Kind = TypeVar("Kind", bound=Classifier)
 
 
 def build_classifier(study: Study, classes: int, kind: type[Kind]) -> Kind:
-    """Return a classifier on the study's CNN, at ``study.stride``, or at the next larger one that the CNN can have.
+    """Return a classifier on the study's CNN, with ``study.stride``, or the next larger stride that the CNN supports.
 
     Args:
         kind: :class:`~dips.models.classifier.Classifier` or a class that adds layers to it.
 
     Raises:
-        ConfigError: what is pooled is not the mean of the feature map, so that class activations would not add up to scores.
-        WeightsError: the study's weights are missing, do not fit or give features that are not finite.
+        ConfigError: pooled features are not the mean of the feature map, so that class activations would not add up to scores.
+        WeightsError: the study's weights are missing, do not fit or produce features that are not finite.
     """
     stride = study.stride
     while True:
@@ -68,12 +68,12 @@ def build_classifier(study: Study, classes: int, kind: type[Kind]) -> Kind:
 
 
 def class_scores(classifier: Classifier, feature_maps: Tensor) -> Tensor:
-    """Return the logits ``(B, C)`` of feature maps ``(B, F, h, w)``, those of the classifier before pooling."""
+    """Return the logits ``(B, C)`` of the classifier's feature maps ``(B, F, h, w)`` before pooling."""
     return cast(Tensor, classifier.head(cast(Any, classifier.body).forward_head(feature_maps)))
 
 
 def fit_last_layer(classifier: Classifier, photos: Photos, side: int, device: torch.device) -> None:
-    """Fit the last layer of a classifier to photos of ``side`` pixels, all other layers as they are, as DiPS fits its own.
+    """Fit only the last layer of a classifier to photos of ``side`` pixels, as DiPS fits its own.
 
     See :func:`~dips.models.classifier.fit_linear`: a logistic regression whose penalty is chosen on a part of the photos.
     """
@@ -82,14 +82,14 @@ def fit_last_layer(classifier: Classifier, photos: Photos, side: int, device: to
 
 
 def train_cnn(training: Training, study: Study, *, side: int) -> Fit:
-    """Fit the new layers while the CNN is frozen, then train everything, with the result of the first as a checkpoint.
+    """Fit the new layers on the frozen CNN, then train everything, with the result of the first part as a checkpoint.
 
-    So on validation no method is worse than on the CNN as it came. A :class:`~dips.models.classifier.Classifier` gets its last
-    layer from :func:`fit_last_layer`; what else is new learns by :func:`~dips.baselines.training.train_new_layers`.
+    So on validation, no method is worse than on the pretrained CNN. A :class:`~dips.models.classifier.Classifier` gets its last
+    layer from :func:`fit_last_layer`; other new layers are trained by :func:`~dips.baselines.training.train_new_layers`.
 
     Args:
-        training: of a network whose attribute ``body`` is the CNN.
-        study: as of :func:`~dips.baselines.training.train_network`.
+        training: training setup of a network whose attribute ``body`` is the CNN.
+        study: as for :func:`~dips.baselines.training.train_network`.
         side: side in pixels of the whole photos that the last layer is fitted to.
     """
     started, before, network = time.perf_counter(), Fit(), training.network
@@ -105,12 +105,12 @@ def train_cnn(training: Training, study: Study, *, side: int) -> Fit:
 
 
 class CnnMethod(ClassifierMethod):
-    """A method on the study's CNN; as it is here, a plain classifier."""
+    """A method on the study's CNN; without overrides, a plain classifier."""
 
     schedule: ClassVar[Schedule] = SCHEDULE
 
     def build(self, study: Study) -> None:
-        """Make the network from ImageNet weights, with new layers for the study's classes."""
+        """Create the network from ImageNet weights, with new layers for the study's classes."""
         self.net = self.make(study).to(study.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def make(self, study: Study) -> nn.Module:
@@ -118,7 +118,7 @@ class CnnMethod(ClassifierMethod):
         return build_classifier(study, len(study.classes), Classifier)
 
     def new_parameters(self) -> Sequence[nn.Parameter]:
-        """Return the last layer's parameters, which start at random."""
+        """Return the last layer's parameters, which are randomly initialised."""
         return list(cast(Classifier, self.net).head.parameters())
 
     def train(self, study: Study) -> Fit:
@@ -126,7 +126,7 @@ class CnnMethod(ClassifierMethod):
         return train_cnn(self.training(), study, side=self.side)
 
     def activations(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Return class activations ``(B, h, w)`` of any sign: rows of the last layer against the feature map (CAM, section 2).
+        """Return class activations ``(B, h, w)`` of any sign: rows of the last layer times the feature map (CAM, section 2).
 
         Args:
             images: ``(B, 3, H, W)`` in [0, 1].

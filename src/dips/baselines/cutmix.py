@@ -14,19 +14,19 @@ from dips.baselines.cnn import CnnMethod
 __all__ = ["CutMix", "draw_box", "mix"]
 
 PROBABILITY = 1.0
-"""That a batch is mixed, as in the WSOL benchmark (Choe et al. 2020). Fractions of area are uniform, Beta(1, 1), as everywhere
-in the paper (section 3.1)."""
+"""Probability that a batch is mixed, as in the WSOL benchmark (Choe et al. 2020). Fractions of area are uniform, Beta(1, 1),
+as everywhere in the paper (section 3.1)."""
 
 Box = tuple[int, int, int, int]
 
 
 def draw_box(height: int, width: int, fraction: float, generator: torch.Generator) -> Box:
-    """Return a box ``x0 y0 x1 y1`` in pixels, of the photo's shape around a pixel drawn uniformly, clipped (equation 2).
+    """Return a clipped box ``x0 y0 x1 y1`` in pixels, with the photo's aspect ratio, around a uniform pixel (equation 2).
 
     Args:
-        height, width: of the photo in pixels.
-        fraction: of the area outside of the box before it is clipped, in [0, 1]: the paper's lambda.
-        generator: CPU generator that the pixel is drawn with.
+        height, width: size of the photo in pixels.
+        fraction: fraction of the area outside the box before clipping, in [0, 1]: the paper's lambda.
+        generator: CPU generator for drawing the pixel.
     """
     x, y = (int(torch.randint(side, (), generator=generator)) for side in (width, height))
     across, down = (int(side * (1 - fraction) ** 0.5) for side in (width, height))
@@ -35,15 +35,15 @@ def draw_box(height: int, width: int, fraction: float, generator: torch.Generato
 
 
 def mix(images: Tensor, order: Tensor, box: Box) -> tuple[Tensor, float]:
-    """Return ``images`` with the box of ``images[order]`` pasted in, and the fraction of area outside of it (equation 1).
+    """Return ``images`` with the box of ``images[order]`` pasted in, and the fraction of area outside it (equation 1).
 
     Args:
-        images: ``(B, 3, H, W)``; they are not changed.
-        order: ``(B,)`` indices, from which photo each box comes.
-        box: ``x0 y0 x1 y1`` in pixels, the last ones exclusive.
+        images: ``(B, 3, H, W)``; they are not modified.
+        order: ``(B,)`` indices of the photos that the boxes come from.
+        box: ``x0 y0 x1 y1`` in pixels, end exclusive.
 
     Returns:
-        ``(B, 3, H, W)``, and the fraction in [0, 1] that is each photo's own: lambda of the box as it was clipped.
+        ``(B, 3, H, W)``, and the fraction in [0, 1] that is each photo's own: lambda of the clipped box.
 
     >>> images = torch.stack([torch.zeros(3, 2, 2), torch.ones(3, 2, 2)])
     >>> mixed, fraction = mix(images, torch.tensor([1, 0]), (0, 0, 2, 1))
@@ -57,7 +57,7 @@ def mix(images: Tensor, order: Tensor, box: Box) -> tuple[Tensor, float]:
 
 
 class CutMix(CnnMethod):
-    """A classifier of photos with a box of others in them (section 3.1)."""
+    """A classifier trained on photos with pasted boxes from other photos (section 3.1)."""
 
     name = "cutmix"
     title = "CutMix"

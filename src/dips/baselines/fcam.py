@@ -1,8 +1,8 @@
 """F-CAM (Belharbi et al., WACV 2022): a decoder trained on pixels drawn from a classifier's activation maps.
 
-It is DiPS's own localizer and loop, fed with other maps: no proposal, no score; foreground is drawn from the highest
-activations of the whole photo, background from the lowest. With CAM and with LayerCAM, as in the paper's table. Of the paper's
-losses it has those on pixels and the CRF; the constraint on the areas' size is left out, as DiPS has none.
+It uses DiPS's own localizer and training loop with other maps, without proposals and scores: foreground pixels are drawn from
+the highest activations of the whole photo, background pixels from the lowest. The maps are those of CAM or LayerCAM, as in the
+paper's table. Of the paper's losses, it uses those on pixels and the CRF; the size constraint is left out, as DiPS has none.
 """
 
 from __future__ import annotations
@@ -37,25 +37,25 @@ from dips.types import FloatArray
 __all__ = ["FCam", "FCamLayerCam", "epochs_within"]
 
 FG_FRACTION = 0.1
-"""Fraction of the pixels, by activation, that may be drawn as foreground, weighted by it. The paper (section 3) searches both
-fractions for each data set; these were chosen on validation photos of birds20."""
+"""Fraction of the pixels with the highest activations that may be drawn as foreground, weighted by activation. The paper
+(section 3) searches both fractions for each data set; these were chosen on validation photos of birds20."""
 
 BG_FRACTION = 0.3
-"""Fraction of the lowest pixels that may be drawn as background, uniformly."""
+"""Fraction of the pixels with the lowest activations that may be drawn as background, uniformly."""
 
 EPOCHS = 40
-"""Most passes over the photos, however large the budget. Chosen here."""
+"""Maximum number of passes over the photos, however large the budget. Chosen by us."""
 
 _BATCH_SIZE = 32
 _TIMED_STEPS = 2
 
 
 class FCam(ScoreMapMethod):
-    """The localizer on the maps of a fitted classifier.
+    """The localizer trained on the maps of a fitted classifier.
 
     Attributes:
         source: name of the method whose maps it learns from.
-        classifier: what names the classes.
+        classifier: predicts the classes.
     """
 
     name = "f-cam+cam"
@@ -74,13 +74,13 @@ class FCam(ScoreMapMethod):
         return self.net
 
     def build(self, study: Study) -> None:
-        """Make the localizer as DiPS begins with it; the classifier is fitted already."""
+        """Create the localizer as DiPS initialises it; the classifier is already fitted."""
         self.side = study.config.predict.size
         self.classifier = study.fitted("cam")
         self.net = untrained_localizer(study).to(study.device)
 
     def train(self, study: Study) -> Fit:
-        """Draw pixels from the source's maps (section 3) and train with the losses of DiPS, but for the classifier's."""
+        """Draw pixels from the source's maps (section 3) and train with the losses of DiPS, except the classifier's."""
         started = time.perf_counter()
         curve: list[dict[str, float]] = []
 
@@ -127,7 +127,7 @@ class FCam(ScoreMapMethod):
         return Fit(steps=steps, epochs=fit.epochs, chosen=f"epoch {fit.epoch} of {fit.epochs}{by}", curve=tuple(curve))
 
     def maps(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Return the localizer's foreground ``(B, side, side)`` in [0, 1]; it knows no classes."""
+        """Return the localizer's foreground ``(B, side, side)`` in [0, 1]; it is class-agnostic."""
         return self.net.foreground(images)
 
     def probabilities(self, images: Tensor) -> Tensor | None:
@@ -136,12 +136,12 @@ class FCam(ScoreMapMethod):
 
     @property
     def parameters(self) -> int:
-        """Number of parameters of the localizer and of the classifier, which names the class."""
+        """Number of parameters of the localizer and of the classifier, which predicts the class."""
         return sum(p.numel() for p in self.net.parameters()) + self.classifier.parameters
 
 
 class FCamLayerCam(FCam):
-    """The localizer on LayerCAM's maps."""
+    """The localizer trained on LayerCAM's maps."""
 
     name = "f-cam+layercam"
     title = "F-CAM + LayerCAM"
@@ -150,7 +150,7 @@ class FCamLayerCam(FCam):
 
 
 def untrained_localizer(study: Study) -> Localizer:
-    """Return the localizer of the settings, as it is before training."""
+    """Return the configured localizer as it is before training."""
     config = study.config
     if not config.localizer.pretrained:
         return Localizer(config.localizer.encoder)
@@ -160,12 +160,12 @@ def untrained_localizer(study: Study) -> Localizer:
 
 
 def epochs_within(study: Study, photos: int, seconds: float, most: int, check: float = 0.0) -> int:
-    """Return how many passes over ``photos`` the localizer's training makes in so many seconds: 1 to ``most``.
+    """Return how many passes over ``photos`` the localizer's training completes in ``seconds``: 1 to ``most``.
 
     A step is timed on random images beforehand; reading and losses add little to it.
 
     Args:
-        check: seconds that the measurement after each pass takes.
+        check: seconds taken by the measurement after each pass.
     """
     config = study.config.train
     net = untrained_localizer(study).to(study.device).train()
@@ -181,7 +181,7 @@ def epochs_within(study: Study, photos: int, seconds: float, most: int, check: f
 
 
 def _maps(study: Study, source: TorchAnswerer, store: Store) -> Shelf:
-    """Maps by ``source`` of the training photos that show something: ``map (h, w) float16``, maximum 1."""
+    """Return the maps of ``source`` for the training photos that show an object: ``map (h, w) float16``, maximum 1."""
     shelf, photos = store.shelf("class-maps", {"method": source.name}), study.train
     objects = [i for i in range(len(photos)) if photos.label(i) != study.background]
     positions = {record_key(photos.digests[i], photos.label(i)): i for i in objects}

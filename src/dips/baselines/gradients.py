@@ -1,11 +1,12 @@
 """Grad-CAM, Grad-CAM++ and LayerCAM: activations of a fitted classifier, weighted by the gradient of a class's score.
 
-In: photos and classes. Out: maps of the last feature map's size, negative sums cut off, then min-max normalised as CAM's. The
-gradient is that of the score before the softmax at what :meth:`~dips.models.classifier.Classifier.feature_map` returns: only
-the layers behind it are run backwards, nothing is hooked, and no parameter gets a gradient.
+In: photos and classes. Out: maps of the last feature map's size, with negative sums set to 0, then min-max normalised like
+CAM's. The gradient is that of the score before the softmax with respect to the result of
+:meth:`~dips.models.classifier.Classifier.feature_map`: only later layers run backwards, there are no hooks, and no parameter
+gets a gradient.
 
-Where nothing but pooling and one linear layer lies behind that map (ResNet, EfficientNet), the gradient is the class's row of
-weights at each position, so Grad-CAM is CAM without what is negative, and LayerCAM is CAM without the negative weights.
+If only pooling and one linear layer follow that map (ResNet, EfficientNet), the gradient is the class's row of weights at each
+position, so Grad-CAM is CAM without negative values, and LayerCAM is CAM without negative weights.
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ class _Gradients(OnCam):
     @staticmethod
     @abstractmethod
     def weights(activations: Tensor, gradients: Tensor) -> Tensor:
-        """Return weights ``(B, F, h, w)`` or ``(B, F, 1, 1)`` of activations and gradients ``(B, F, h, w)``."""
+        """Return weights ``(B, F, h, w)`` or ``(B, F, 1, 1)`` for activations and gradients ``(B, F, h, w)``."""
 
     def maps(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return score maps ``(B, h, w)`` in [0, 1]: ``relu(sum_k weight_k A_k)``, min-max normalised."""
         classifier = cast(Classifier, self.cam.net)
         with torch.no_grad():
             activations = classifier.feature_map(images)
-        with torch.enable_grad():  # callers switch it off
+        with torch.enable_grad():  # callers disable gradients
             scores = class_scores(classifier, activations.requires_grad_())
             total = scores.gather(1, labels[:, None]).sum()  # in evaluation mode a photo's score depends on that photo only
             (gradients,) = torch.autograd.grad(total, activations)
@@ -62,7 +63,7 @@ class GradCamPlus(_Gradients):
     """A channel's weight is the sum of its positive gradients, each with its own factor (section 3).
 
     The factor ``g^2 / (2 g^2 + g^3 sum A)`` is that of the score's exponential, whose derivatives are powers of ``g``; the
-    exponential itself scales a whole map and is left out. The paper's maps are behind a ReLU: a negative sum counts as 0.
+    exponential itself scales a whole map and is left out. The paper's maps follow a ReLU, so a negative sum counts as 0.
     """
 
     name = "gradcam++"
@@ -71,7 +72,7 @@ class GradCamPlus(_Gradients):
 
     @staticmethod
     def weights(activations: Tensor, gradients: Tensor) -> Tensor:
-        """Return ``sum_ij relu(g_ij) / (2 + g_ij sum_ab A_ab)``, ``(B, F, 1, 1)``, not negative."""
+        """Return ``sum_ij relu(g_ij) / (2 + g_ij sum_ab A_ab)``, ``(B, F, 1, 1)``, non-negative."""
         positive = gradients.relu()
         total = activations.sum((2, 3), keepdim=True).relu()
         return (positive / (2 + positive * total)).sum((2, 3), keepdim=True)
@@ -80,7 +81,7 @@ class GradCamPlus(_Gradients):
 class LayerCam(_Gradients):
     """Each position has its own weight, its positive gradient (section III).
 
-    The paper also joins the maps of shallower layers; here it is the last one alone, as for all methods on this network.
+    The paper also combines maps of shallower layers; here only the last one is used, as in all methods on this network.
     """
 
     name = "layercam"

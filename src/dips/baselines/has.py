@@ -1,4 +1,4 @@
-"""Hide-and-Seek (Singh & Lee, ICCV 2017, section 3.1): what is hidden while training cannot be all that a class is known by.
+"""Hide-and-Seek (Singh & Lee, ICCV 2017, section 3.1): a class must also be recognised when parts of the object are hidden.
 
 In: training crops. Out: crops in which cells of a grid are covered by the mean colour of the training photos. Nothing is hidden
 from the fitted network.
@@ -24,21 +24,21 @@ CELL_SIDES = (0, 16, 32, 44, 56)
 """Sides of a cell in pixels of a crop of 224, drawn per crop: those of HaS-Mixed (section 4); 0 hides nothing."""
 
 PROBABILITY = 0.5
-"""That a cell is hidden (section 4)."""
+"""Probability that a cell is hidden (section 4)."""
 
 COLOUR_PHOTOS = 256
-"""Training photos, about, that the mean colour is taken of; chosen here, the paper takes all."""
+"""Approximate number of training photos used for the mean colour; chosen by us, the paper uses all."""
 
 
 def hide(images: Tensor, sizes: Sequence[int], probability: float, fill: Tensor, generator: torch.Generator) -> Tensor:
-    """Return images ``(B, 3, H, W)`` of which cells of a grid are covered, each with ``probability``.
+    """Return images ``(B, 3, H, W)`` in which cells of a grid are covered, each with ``probability``.
 
     Args:
-        images: ``(B, 3, H, W)``; they are not changed.
-        sizes: B sides of a cell in pixels; 0 hides nothing. The grid begins in the upper left corner, its last cells are cut.
-        fill: ``(3,)`` colour. The mean over all photos keeps what a filter sees, on average, as it is without hiding (section
+        images: ``(B, 3, H, W)``; they are not modified.
+        sizes: B cell sides in pixels; 0 hides nothing. The grid starts in the upper left corner, and its last cells are cut.
+        fill: ``(3,)`` colour. With the mean over all photos, a filter sees, on average, the same as without hiding (section
             3.1).
-        generator: CPU generator that the cells are drawn with.
+        generator: CPU generator for drawing the cells.
 
     >>> covered = hide(torch.zeros(1, 3, 4, 4), [2], 0.5, torch.ones(3), torch.Generator().manual_seed(0))
     >>> covered[0, 0].int().tolist()
@@ -64,7 +64,7 @@ class Has(CnnMethod):
     """A classifier that rarely sees a whole object (section 3.1).
 
     Attributes:
-        fill: ``(3,)`` colour in [0, 1] that hidden cells have.
+        fill: ``(3,)`` colour in [0, 1] of hidden cells.
     """
 
     name = "has"
@@ -73,7 +73,7 @@ class Has(CnnMethod):
     fill: Tensor
 
     def train(self, study: Study) -> Fit:
-        """Take the mean colour of the training photos, then train."""
+        """Compute the mean colour of the training photos, then train."""
         self.fill = mean_colour(study.train, COLOUR_PHOTOS)
         return super().train(study)
 

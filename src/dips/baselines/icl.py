@@ -1,10 +1,10 @@
-"""ICL (Ki et al., ACCV 2020): in-sample contrastive learning with consistent attention, our reading of its abstract.
+"""ICL (Ki et al., ACCV 2020): in-sample contrastive learning with consistent attention, as we read its abstract.
 
 In: photos and labels. Out: a classifier with non-local attention in its last stages, whose class activations are the maps. In
-training, stages lose their most active positions and their background; what is left of the object must stay near the whole
+training, stages drop their most active positions and their background; what is left of the object must stay close to the whole
 object and away from the background, and earlier stages must attend to what the last one does.
 
-Nothing but the abstract could be read, and no code is public: every formula and number here is inferred.
+Only the abstract was accessible, and no code is public: every formula and number here is inferred.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from dips.models.classifier import Classifier
 
 __all__ = ["Attending", "Icl", "NonLocal", "Regions", "consistency", "contrast", "regions"]
 
-# Chosen here. Where attention sits and how often it drops is as in ADL, on which the method builds.
+# Chosen by us. Where attention is applied and how often it drops are as in ADL, on which the method builds.
 PEAK, OBJECT, GROUND = 0.8, 0.5, 0.1
-"""Normalised attention above which a position is the most discriminative, above which it is object, and below which it is
+"""Normalised attention above which a position is among the most discriminative, above which it is object, and below which it is
 background."""
 
 MARGIN = 1.0
-"""By how much nearer to the object than to the background what is left of the object must be; of vectors of length 1."""
+"""By how much closer to the object than to the background what is left of the object must be, for vectors of length 1."""
 
 CONTRAST, CONSISTENCY = 0.1, 0.1
-"""Weights of both losses beside the cross-entropy."""
+"""Weights of both losses besides the cross-entropy."""
 
 WIDTH = 128
-"""Length of the vectors that are contrasted."""
+"""Dimension of the vectors that are contrasted."""
 
 REDUCTION = 8
 """Channels of a stage per channel in which the non-local attention compares positions."""
@@ -52,7 +52,7 @@ class Regions(NamedTuple):
         whole: the object.
         left: the object without the most discriminative positions.
         ground: the background.
-        dropped: what is set to 0 in training, the most discriminative positions and the background.
+        dropped: what is set to 0 in training: the most discriminative positions and the background.
     """
 
     whole: Tensor
@@ -62,7 +62,7 @@ class Regions(NamedTuple):
 
 
 def regions(attended: Tensor) -> Regions:
-    """Return the regions of attention ``(B, 1, h, w)`` that is not negative; no gradient passes.
+    """Return the regions of non-negative attention ``(B, 1, h, w)``; no gradient passes.
 
     >>> regions(torch.tensor([[[[1.0, 0.6], [0.05, 0.3]]]])).left.int().tolist()
     [[[[0, 1], [0, 0]]]]
@@ -73,12 +73,12 @@ def regions(attended: Tensor) -> Regions:
 
 
 def contrast(left: Tensor, whole: Tensor, ground: Tensor) -> Tensor:
-    """Return by how much vectors are too far from one, compared with another: ``max(0, |l - w| - |l - g| + margin)``, ``(B,)``.
+    """Return the triplet loss of each photo: ``max(0, |l - w| - |l - g| + margin)``, ``(B,)``.
 
     Args:
         left: ``(B, D)``, what is left of the object.
-        whole: ``(B, D)``, what it is to be near to.
-        ground: ``(B, D)``, what it is to be far from.
+        whole: ``(B, D)``, what it should be close to.
+        ground: ``(B, D)``, what it should be far from.
     """
     near, far = F.pairwise_distance(left, whole, eps=0), F.pairwise_distance(left, ground, eps=0)
     return (near - far + MARGIN).clamp(min=0)
@@ -88,15 +88,15 @@ def consistency(early: Tensor, late: Tensor) -> Tensor:
     """Return the mean squared difference of normalised attention, a scalar in [0, 1]; ``late`` gets no gradient.
 
     Args:
-        early: ``(B, 1, H, W)``, not negative.
-        late: ``(B, 1, h, w)``, not negative; it is resized to ``early``.
+        early: ``(B, 1, H, W)``, non-negative.
+        late: ``(B, 1, h, w)``, non-negative; it is resized to ``early``.
     """
     reference = upsampled(_scaled(late.detach()), (early.shape[-2], early.shape[-1]))
     return (_scaled(early) - reference).square().mean()
 
 
 class NonLocal(nn.Module):
-    """Adds to each position what positions like it say (non-local attention); nothing before ``gamma`` is learnt."""
+    """Adds the values of similar positions to each position (non-local attention); the identity until ``gamma`` is learned."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -106,18 +106,18 @@ class NonLocal(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(()))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return features ``(B, F, h, w)`` of features of that shape."""
+        """Return features of the same shape, ``(B, F, h, w)``."""
         query, key, value = (layer(features).flatten(2) for layer in (self.query, self.key, self.value))
-        weights = (query.transpose(1, 2) @ key).softmax(2)  # (B, h*w, h*w), a row per position that looks
+        weights = (query.transpose(1, 2) @ key).softmax(2)  # (B, h*w, h*w), a row per query position
         heard: Tensor = (value @ weights.transpose(1, 2)).reshape(features.shape)
         return features + self.gamma * heard
 
 
 class Attending(Classifier):
-    """A classifier with non-local attention behind its last stages, and a projection that only teaches."""
+    """A classifier with non-local attention after its last stages, and a projection used only in training."""
 
     def __init__(self, arch: str, classes: int, *, stride: int = 32) -> None:
-        """Make a classifier that is a plain one before it learns; see :class:`~dips.models.classifier.Classifier`."""
+        """Create a classifier that equals a plain one before training; see :class:`~dips.models.classifier.Classifier`."""
         super().__init__(arch, classes, stride=stride)
         widths = [channels for _, channels in stages(self.body)[-STAGES:]]
         self.blocks = nn.ModuleList(NonLocal(channels) for channels in widths)
@@ -136,12 +136,12 @@ class Attending(Classifier):
     def losses(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the three parts of the loss, scalars, by name: ``class``, ``contrast`` and ``consistency``.
 
-        Each stage draws, once per step, whether its features are dropped or weighted by their importance.
+        For each stage, one random draw per step decides whether its features are dropped or weighted by their importance.
 
         Args:
             images: ``(B, 3, H, W)`` crops in [0, 1].
             labels: ``(B,)`` classes.
-            generator: CPU generator that it is drawn with.
+            generator: CPU generator for these draws.
         """
         seen: list[Tensor] = []
 
@@ -151,7 +151,7 @@ class Attending(Classifier):
             drop = torch.rand((), generator=generator) < DROP_RATE
             return features * (~regions(attended).dropped if drop else importance(attended))
 
-        with ExitStack() as hooks:  # they see what the non-local attention returns, whose hooks are put in front of them
+        with ExitStack() as hooks:  # they see the output of the non-local attention, whose hooks run before them
             for module, _ in stages(self.body)[-STAGES:]:
                 hooks.enter_context(module.register_forward_hook(layer))
             logits = self(images)
@@ -172,7 +172,7 @@ class Attending(Classifier):
 
     @contextmanager
     def _attention(self) -> Iterator[None]:
-        """Put the non-local attention behind the last stages, in front of other hooks, while the network runs."""
+        """Apply the non-local attention after the last stages, before other hooks, while the network runs."""
 
         def behind(block: nn.Module) -> Callable[[nn.Module, object, Tensor], Tensor]:
             return lambda module, inputs, features: cast(Tensor, block(features))
@@ -184,7 +184,7 @@ class Attending(Classifier):
 
 
 class Icl(CnnMethod):
-    """In-sample contrastive learning and consistent attention, as far as the abstract tells."""
+    """In-sample contrastive learning and consistent attention, as far as the abstract describes them."""
 
     name = "icl"
     title = "ICL (after its abstract)"
@@ -192,7 +192,7 @@ class Icl(CnnMethod):
     caveat = "our reading of the abstract: losses, layers and settings are inferred, and there is no public code"
 
     def make(self, study: Study) -> nn.Module:
-        """Return the study's CNN with random attention and projection, which learn at the backbone's rate."""
+        """Return the study's CNN with randomly initialised attention and projection, which learn at the backbone's rate."""
         return build_classifier(study, len(study.classes), Attending)
 
     def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
@@ -202,7 +202,7 @@ class Icl(CnnMethod):
 
     @property
     def parameters(self) -> int:
-        """Number of the parameters of classifier and attention: the projection only teaches."""
+        """Number of parameters of classifier and attention: the projection is used only in training."""
         net = cast(Attending, self.net)
         return sum(p.numel() for part in (net.body, net.probe, net.blocks) for p in part.parameters())
 

@@ -1,4 +1,4 @@
-"""LOST (Siméoni et al., BMVC 2021, section 3.2): the object is what resembles a seed that resembles few patches.
+"""LOST (Siméoni et al., BMVC 2021, section 3.2): the object is what resembles a seed patch that resembles few others.
 
 In: keys of the frozen transformer's last block. Out: score maps on its patches. Nothing is learned.
 """
@@ -15,16 +15,16 @@ from dips.baselines.frozen import FrozenMethod, centred
 __all__ = ["Lost", "correlation", "expanded_seed", "seed_component"]
 
 SIZE = 448
-"""Side in pixels that the transformer sees. The paper keeps each photo's own size, in patches of 16."""
+"""Side in pixels of the transformer's input. The paper keeps each photo's own size, with patches of 16."""
 
 SEED_PATCHES = 100
-"""Patches of lowest degree among which the seed is expanded: the paper's k."""
+"""Number of lowest-degree patches among which the seed is expanded: the paper's k."""
 
 
 def expanded_seed(gram: Tensor, k: int) -> Tensor:
-    """Return the patches that are taken for the object, the seed first.
+    """Return the patches that are assumed to be the object, the seed first.
 
-    Objects are smaller than what surrounds them: the seed is the patch that is positively correlated with the fewest others.
+    Objects are smaller than their surroundings, so the seed is the patch that is positively correlated with the fewest others.
     It is expanded by those of the ``k`` patches of lowest degree that are positively correlated with it.
 
     Args:
@@ -74,7 +74,7 @@ def seed_component(values: Tensor, seed: int) -> Tensor:
 
 
 class Lost(FrozenMethod):
-    """The map whose component above 0 around the seed gives the box of the paper."""
+    """The map whose component above 0 around the seed defines the paper's box."""
 
     name = "lost"
     title = "LOST"

@@ -1,7 +1,7 @@
-"""Four ways from class activations to score maps in [0, 1] (Kim et al., ICCV 2021, section 3; equations 2 to 5).
+"""Four ways to turn class activations into score maps in [0, 1] (Kim et al., ICCV 2021, section 3; equations 2 to 5).
 
-In: activations ``(B, h, w)`` of any sign. Out: ``(B, h, w)`` in [0, 1]. The choice moves the thresholds of a whole data set: a
-map that is divided by its maximum keeps what lies below zero apart from what is merely small.
+In: activations ``(B, h, w)`` of any sign. Out: ``(B, h, w)`` in [0, 1]. The choice shifts the thresholds of a whole data set: a
+map that is divided by its maximum keeps negative values apart from merely small ones.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ PAS_PERCENTILE = 90.0
 """Percentile in place of the maximum in PaS (Bae et al., ECCV 2020)."""
 
 IVR_PERCENTILES = (10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0)
-"""Percentiles in place of the minimum in IVR; the best on validation is taken."""
+"""Percentiles in place of the minimum in IVR; the best on validation is used."""
 
 
 def min_max(maps: Tensor) -> Tensor:
@@ -30,7 +30,7 @@ def min_max(maps: Tensor) -> Tensor:
 
 
 def max_norm(maps: Tensor) -> Tensor:
-    """Return ``relu(F) / max F`` (equation 3): maximum 1; a map without anything positive becomes zeros.
+    """Return ``relu(F) / max F`` (equation 3): maximum 1; a map without positive values becomes zeros.
 
     >>> max_norm(torch.tensor([[[-1.0, 1.0, 4.0]]])).tolist()
     [[[0.0, 0.25, 1.0]]]

@@ -1,10 +1,10 @@
-"""PDM (Meng et al., TIP 2022): a part discovery model, our reading of its abstract.
+"""PDM (Meng et al., TIP 2022): a part discovery model, as we read its abstract.
 
-In: photos and labels. Out: a classifier that finds parts of the object without being shown any. Each part has a map; parts must
-be apart from each other (diversity), be in one place each (compactness), and count by how much they tell (importance).
+In: photos and labels. Out: a classifier that finds parts of the object without part annotations. Each part has a map; parts
+must be separate (diversity), each in one place (compactness), and weighted by how informative they are (importance).
 
-Nothing but the abstract's first half could be read, and no code is public: every formula and number here is a guess that has
-what the abstract names.
+Only the first half of the abstract was accessible, and no code is public: every formula and number here is a guess at what the
+abstract names.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ from dips.models.classifier import Classifier
 
 __all__ = ["Discovery", "PartClassifier", "Pdm", "compactness", "diversity"]
 
-# Chosen here, all of them.
+# All of these were chosen by us.
 PARTS = 4
-"""How many parts are looked for."""
+"""Number of parts to find."""
 
 DIVERSITY, COMPACTNESS, IMPORTANCE = 1.0, 0.1, 0.01
-"""Weights of the losses beside the cross-entropies; the last is that of the entropy, by which no part takes all."""
+"""Weights of the losses besides the cross-entropies; the last is that of the entropy, which keeps one part from dominating."""
 
 RAMP = 1 / 3
-"""Fraction of the training in which these weights grow from 0."""
+"""Fraction of the training over which these weights grow from 0."""
 
 WIDTH = 64
-"""Hidden units of what judges a part's importance."""
+"""Hidden units of the layers that judge a part's importance."""
 
 
 class Discovery(NamedTuple):
-    """What was found in photos.
+    """Parts found in photos.
 
     Attributes:
         maps: ``(B, P, h, w)`` in [0, 1], one per part.
         parts: ``(B, P, F)``, the parts' features.
-        importance: ``(B, P)``, not negative, of sum 1.
+        importance: ``(B, P)``, non-negative, with sum 1.
     """
 
     maps: Tensor
@@ -58,7 +58,7 @@ class Discovery(NamedTuple):
 
 
 def diversity(maps: Tensor) -> Tensor:
-    """Return the mean cosine of two different parts' maps ``(B, P, h, w)`` in [0, 1], ``(B,)`` in [0, 1]; 0 of a single part.
+    """Return the mean cosine between different parts' maps ``(B, P, h, w)`` in [0, 1], ``(B,)`` in [0, 1]; 0 for a single part.
 
     >>> diversity(torch.tensor([[[[1.0, 0.0]], [[0.0, 1.0]]], [[[1.0, 0.5]], [[1.0, 0.5]]]])).round(decimals=5).tolist()
     [0.0, 1.0]
@@ -71,7 +71,7 @@ def diversity(maps: Tensor) -> Tensor:
 
 
 def compactness(maps: Tensor) -> Tensor:
-    """Return the mean squared distance of parts ``(B, P, h, w)`` in [0, 1] from their centroids, ``(B,)``, the mean over parts.
+    """Return the mean squared distance of parts ``(B, P, h, w)`` in [0, 1] from their centroids, ``(B,)``, averaged over parts.
 
     Coordinates run from 0 to 1 over each side.
 
@@ -89,7 +89,7 @@ def compactness(maps: Tensor) -> Tensor:
 
 
 class PartClassifier(Classifier):
-    """A classifier of a photo's parts, weighted by importance; one linear layer for all of them.
+    """A classifier of a photo's parts, weighted by importance, with one linear layer for all of them.
 
     Attributes:
         by_class: whether the map that localizes best is that of the object times the class activations; a bool scalar.
@@ -98,7 +98,7 @@ class PartClassifier(Classifier):
     by_class: Tensor
 
     def __init__(self, arch: str, classes: int, *, stride: int = 32) -> None:
-        """Make a classifier with random weights; see :class:`~dips.models.classifier.Classifier`."""
+        """Create a classifier with random weights; see :class:`~dips.models.classifier.Classifier`."""
         super().__init__(arch, classes, stride=stride)
         self.detector = nn.Conv2d(self.width, PARTS, 1)
         self.judge = nn.Sequential(nn.Linear(self.width, WIDTH), nn.ReLU(), nn.Linear(WIDTH, 1))
@@ -125,12 +125,12 @@ class PartClassifier(Classifier):
         return Discovery(maps, parts, self.judge(parts)[..., 0].softmax(1))
 
     def losses(self, images: Tensor, labels: Tensor, background: int | None) -> dict[str, Tensor]:
-        """Return ``class``, ``parts``, ``diversity``, ``compactness`` and ``entropy``, scalars: what the loss is made of.
+        """Return ``class``, ``parts``, ``diversity``, ``compactness`` and ``entropy``, scalars: the terms of the loss.
 
         Args:
             images: ``(B, 3, H, W)`` crops in [0, 1].
             labels: ``(B,)`` classes.
-            background: label of the class without object, if there is one: its photos have no parts, so none is learnt of them.
+            background: label of the background class, if there is one: its photos have no parts, so none are learned from them.
         """
         teach = labels != (-1 if background is None else background)
         features = self.feature_map(images)
@@ -146,7 +146,7 @@ class PartClassifier(Classifier):
 
 
 class Pdm(CnnMethod):
-    """Discovery of parts, as far as the abstract tells."""
+    """Discovery of parts, as far as the abstract describes it."""
 
     name = "pdm"
     title = "PDM (after its abstract)"
@@ -154,7 +154,7 @@ class Pdm(CnnMethod):
     caveat = "a guess at what the abstract names: losses, layers and settings are ours, and there is no public code"
 
     def make(self, study: Study) -> nn.Module:
-        """Return the study's CNN with random layers for the parts, which learn at the backbone's rate."""
+        """Return the study's CNN with randomly initialised layers for the parts, which learn at the backbone's rate."""
         return build_classifier(study, len(study.classes), PartClassifier)
 
     def train(self, study: Study) -> Fit:
@@ -174,7 +174,7 @@ class Pdm(CnnMethod):
         return replace(fit, chosen=f"{fit.chosen}; {words} (V2 {alone:.1f} alone, {multiplied:.1f} times class activations)")
 
     def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the weighted sum of the parts for crops ``(B, 3, H, W)`` in [0, 1]; nothing is drawn."""
+        """Return the weighted sum of the parts for crops ``(B, 3, H, W)`` in [0, 1]; ``generator`` is unused."""
         parts = cast(PartClassifier, self.net).losses(images, labels, self._background)
         shape = DIVERSITY * parts["diversity"] + COMPACTNESS * parts["compactness"] - IMPORTANCE * parts["entropy"]
         return parts["class"] + parts["parts"] + min(1.0, self.progress / RAMP) * shape

@@ -22,10 +22,10 @@ from dips.types import Problem, Sample
 __all__ = ["SQUARE_SIDE", "Photos", "store_photos"]
 
 SQUARE_SIDE = 256
-"""Side of the stored squares; crops of 224 are taken from them, as the WSOL benchmark does (Choe et al. 2020, appendix)."""
+"""Side of the stored squares; crops of 224 are taken from them, as in the WSOL benchmark (Choe et al. 2020, appendix)."""
 
 _GROUP_SIZE = 64
-_BATCH = 32  # photos that are answered at once
+_BATCH = 32  # photos answered at once
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Photos:
     def label(self, position: int) -> int:
         """Return the class of a photo."""
         label = self.samples[position].label
-        assert label is not None  # photos without a class are left out before
+        assert label is not None  # photos without a class have been left out before
         return label
 
     def square(self, position: int) -> ByteImage:
@@ -66,23 +66,23 @@ class Photos:
         """Return random crops of photos, half of them mirrored, ``(B, 3, side, side)`` in [0, 1], and their labels ``(B,)``.
 
         Args:
-            positions: which photos, indices of ``samples``.
-            side: of the crops in pixels of the squares, at most :data:`SQUARE_SIDE`.
-            device: device that the crops are made on.
-            generator: CPU generator that they are drawn with.
+            positions: indices into ``samples``.
+            side: side of the crops in pixels of the squares, at most :data:`SQUARE_SIDE`.
+            device: device that the crops are computed on.
+            generator: CPU generator for the random crops.
         """
         images, labels = self._stacked(positions, device)
         crops = draw_crops(len(positions), SQUARE_SIDE, side, True, generator).to(device).apply_to(images)
-        # as CNNs have their weights: a step on a CPU takes a fifth less
+        # in the memory format of the CNNs' weights: a step on a CPU takes a fifth less time
         return crops.contiguous(memory_format=torch.channels_last), labels
 
     @torch.no_grad()
     def answers(self, answer: Callable[[Tensor], Tensor], side: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Return what is made of all photos, whole ones ``(B, 3, side, side)`` in [0, 1], and their labels ``(N,)``.
+        """Return the results of ``answer`` for all photos, and their labels ``(N,)``.
 
         Args:
-            answer: from a batch of photos to a tensor of as many rows.
-            side: of the photos in pixels.
+            answer: maps a batch of whole photos ``(B, 3, side, side)`` in [0, 1] to a tensor with as many rows.
+            side: side of the photos in pixels.
             device: where to compute.
         """
         parts = []

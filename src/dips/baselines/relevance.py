@@ -1,11 +1,11 @@
-"""Relevance that is passed back from a class to the attention of every block (Chefer et al., CVPR 2021, section 3).
+"""Relevance propagated back from a class to the attention of every block (Chefer et al., CVPR 2021, section 3).
 
-In: what the layers of a plain ViT were given, and its attention. Out: how much each entry of the attention contributed to a
-class. The rules are those of layer-wise relevance propagation with alpha 1 and beta 0: a layer hands on what it gets, in
-proportion to what its inputs brought in. Norms, GELU and softmax pass relevance on unchanged, and so does layer scale, which
-the authors' networks do not have [I].
+In: the inputs of a plain ViT's layers, and its attention. Out: how much each entry of the attention contributed to a class. The
+rules are those of layer-wise relevance propagation with alpha 1 and beta 0: a layer passes its relevance on to its inputs, in
+proportion to their contributions. Norms, GELU and softmax pass relevance on unchanged, and so does layer scale, which the
+authors' networks do not have [I].
 
-All sums are over one photo; the authors' code, which is for one photo at a time, sums over the batch.
+All sums are over one photo; the authors' code, which processes one photo at a time, sums over the batch.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from dips.models.backbones import Vit
 __all__ = ["added", "divided", "linear", "of_attention", "product", "require_plain", "through_block", "watched_inputs"]
 
 EPS = 1e-9
-"""By which a denominator is moved away from 0: the authors'."""
+"""Distance by which a denominator is moved away from 0: the authors' value."""
 
 
 def divided(values: Tensor, divisors: Tensor) -> Tensor:
-    """Return ``values / divisors``, the divisors :data:`EPS` farther from 0; 0 where a divisor is 0.
+    """Return ``values / divisors``, with divisors moved :data:`EPS` away from 0; 0 where a divisor is 0.
 
     >>> divided(torch.tensor([1.0, 1.0, 1.0]), torch.tensor([2.0, -2.0, 0.0])).tolist()
     [0.5, -0.5, 0.0]
@@ -40,14 +40,14 @@ def divided(values: Tensor, divisors: Tensor) -> Tensor:
 
 
 def linear(inputs: Tensor, weight: Tensor, relevance: Tensor) -> Tensor:
-    """Return the relevance ``(..., I)`` of a linear layer's inputs; their sum is that of ``relevance``.
+    """Return the relevance ``(..., I)`` of a linear layer's inputs, with the same sum as ``relevance``.
 
-    Only products above 0 count: positive weights with positive inputs, negative ones with negative inputs. The bias does not.
+    Only products above 0 count: positive weights with positive inputs, negative ones with negative inputs. The bias is ignored.
 
     Args:
         inputs: ``(..., I)``.
         weight: ``(O, I)``.
-        relevance: ``(..., O)`` of its outputs. That of an output to which nothing contributes is lost.
+        relevance: ``(..., O)``, of its outputs. The relevance of an output to which nothing contributes is lost.
 
     >>> weight = torch.tensor([[2.0, 1.0], [-1.0, -3.0]])
     >>> [round(value, 4) for value in linear(torch.tensor([1.0, -1.0]), weight, torch.tensor([1.0, 1.0])).tolist()]
@@ -60,10 +60,10 @@ def linear(inputs: Tensor, weight: Tensor, relevance: Tensor) -> Tensor:
 
 
 def added(left: Tensor, right: Tensor, relevance: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the relevance of both terms of a sum, ``(B, N, C)`` each; the sum of all is that of ``relevance``.
+    """Return the relevance of both terms of a sum, ``(B, N, C)`` each, with the same total as ``relevance``.
 
-    Each value is shared in proportion to the terms. These may be of different signs, and then a small sum gives large shares;
-    so each side is brought to the fraction of a photo's relevance that its total has of both totals' absolute values.
+    Each value is split in proportion to the terms. If these differ in sign, a small sum results in large shares; so each side
+    is rescaled to a fraction of the photo's relevance: its absolute total, divided by the sum of both absolute totals.
 
     Args:
         left, right: ``(B, N, C)``.
@@ -81,7 +81,7 @@ def added(left: Tensor, right: Tensor, relevance: Tensor) -> tuple[Tensor, Tenso
 
 
 def product(left: Tensor, right: Tensor, relevance: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the relevance of both factors of a product of matrices, each half of ``relevance`` in total.
+    """Return the relevance of both factors of a matrix product, each with half the total of ``relevance``.
 
     Args:
         left: ``(..., N, M)``.
@@ -93,10 +93,10 @@ def product(left: Tensor, right: Tensor, relevance: Tensor) -> tuple[Tensor, Ten
 
 
 def require_plain(vit: Vit) -> None:
-    """Check that every block's MLP is two linear layers with an activation between.
+    """Check that every block's MLP is two linear layers with an activation in between.
 
     Raises:
-        WeightsError: one is not.
+        WeightsError: an MLP has another structure.
     """
     for block in vit.blocks:
         if (kind := type(cast(Any, block).mlp).__name__) != "Mlp":
@@ -108,13 +108,13 @@ def require_plain(vit: Vit) -> None:
 
 @contextmanager
 def watched_inputs(net: ClassToken) -> Iterator[dict[nn.Module, Tensor]]:
-    """Collect what the layers that have a rule are given while the network runs, by layer, without gradient."""
+    """Collect the inputs of the layers that have a rule while the network runs, by layer, without gradient."""
     inputs: dict[nn.Module, Tensor] = {}
 
     def look(layer: nn.Module, given: tuple[Tensor, ...]) -> None:
         inputs[layer] = given[0].detach()
 
-    with ExitStack() as hooks:  # they live as long as the forward pass
+    with ExitStack() as hooks:  # they exist only during the forward pass
         layers = [cast(Any, net.vit.net).norm]
         for block in (cast(Any, block) for block in net.vit.blocks):
             layers += [block.norm1, block.attn.proj, block.norm2, block.mlp.fc1, block.mlp.fc2]
@@ -127,17 +127,17 @@ def watched_inputs(net: ClassToken) -> Iterator[dict[nn.Module, Tensor]]:
 def of_attention(
     net: ClassToken, inputs: Mapping[nn.Module, Tensor], matrices: Sequence[Tensor], labels: Tensor
 ) -> list[Tensor]:
-    """Return the relevance for a class of every block's attention, ``(B, heads, N, N)`` each, of any sign.
+    """Return the relevance of every block's attention for a class, ``(B, heads, N, N)`` each, of any sign.
 
     Args:
         net: the classifier, in evaluation mode.
         inputs: what :func:`watched_inputs` collected.
         matrices: the attention of every block, ``(B, heads, N, N)``.
-        labels: ``(B,)`` classes; a class's logit is given a relevance of 1.
+        labels: ``(B,)`` classes; a class's logit has a relevance of 1.
     """
     norm = cast(Any, net.vit.net).norm
     after = inputs[norm]
-    relevance = torch.zeros_like(after)  # the classifier looks at the class token alone
+    relevance = torch.zeros_like(after)  # the classifier only looks at the class token
     wanted = F.one_hot(labels, net.head.out_features).to(after.dtype)
     relevance[:, 0] = linear(norm(after[:, :1])[:, 0], net.head.weight, wanted)
     found: list[Tensor] = []

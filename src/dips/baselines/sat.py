@@ -48,7 +48,7 @@ def spatial_mask(logits: Tensor) -> Tensor:
 
 
 def area_loss(masks: Tensor) -> Tensor:
-    """Return how far the mean over a batch of masks ``(B, h, w)`` is from :data:`AREA`; single objects may differ in size.
+    """Return how far the mean over all masks ``(B, h, w)`` of a batch is from :data:`AREA`: single objects may differ in size.
 
     >>> area_loss(torch.tensor([[[0.0]], [[0.5]]])).item()
     0.0

@@ -2,8 +2,8 @@
 
 In: photos, labels and the weights of the study's transformer. Out: a fine-tuned ViT and coupled maps, without those blocks.
 
-Formulas and constants are those of the authors' code (164140757/SCM: ``lib/models/deit.py``, ``lib/models/graphFusion.py``);
-inferred is what says so. With few classes the class vectors of patches lie near each other, so that the graph says little.
+Formulas and constants are those of the authors' code (164140757/SCM: ``lib/models/deit.py``, ``lib/models/graphFusion.py``),
+unless marked as inferred. With few classes, the patches' class vectors are close together, and the graph is uninformative.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from dips.models.backbones import Vit
 __all__ = ["Diffusion", "Scm", "SpreadSemantics", "attention_map", "inverse", "laplacian"]
 
 ITERATIONS = (16, 4, 4, 4)
-"""Newton-Schulz steps of the four blocks. In the code the first has another default than the rest; whether that was meant is
-unclear. With 4 the answer is far from the inverse: small singular values stay small, which regularises."""
+"""Newton-Schulz steps of the four blocks. In the code, the default of the first differs from the rest; whether that is intended
+is unclear. With 4 steps, the result is far from the inverse: small singular values stay small, which regularises."""
 
 FIRST_GUESS = 0.002
-"""Of the inverse: this times the transposed matrix, taken as a constant."""
+"""Factor of the first guess of the inverse: this times the transposed matrix, treated as a constant."""
 
 LAMBDA, BETA = 1.0, 0.5
-"""Where the two numbers start that each block learns. They learn at the rate of new layers (inferred: the authors have one rate
-for all)."""
+"""Initial values of the two numbers that each block learns, at the rate of new layers (inferred: the authors use one rate for
+all)."""
 
 
 def laplacian(height: int, width: int) -> Tensor:
-    """Return the Laplacian ``(n, n)`` of the grid's graph, degrees less adjacency: 4 neighbours, fewer at borders.
+    """Return the Laplacian ``(n, n)`` of the grid's graph, degrees minus adjacency: 4 neighbours, fewer at borders.
 
     >>> laplacian(1, 3).tolist()
     [[1.0, -1.0, 0.0], [-1.0, 2.0, -1.0], [0.0, -1.0, 1.0]]
@@ -43,16 +43,16 @@ def laplacian(height: int, width: int) -> Tensor:
 
 
 def _path(length: int) -> Tensor:
-    """Return the Laplacian ``(length, length)`` of places in a row; that of a grid is their Kronecker sum."""
+    """Return the Laplacian ``(length, length)`` of a path graph; that of a grid is the Kronecker sum of two."""
     one_way = torch.ones(length - 1).diag(1)
     adjacency = one_way + one_way.T
     return adjacency.sum(1).diag() - adjacency
 
 
 def inverse(matrices: Tensor, iterations: int) -> Tensor:
-    """Return what Newton and Schulz's iteration makes of matrices ``(B, n, n)``: their inverses, if it runs long enough.
+    """Return the result of the Newton-Schulz iteration on matrices ``(B, n, n)``: their inverses, if it runs long enough.
 
-    A singular value ``s`` is answered by ``(1 - (1 - 0.002 s^2)^(2^iterations)) / s``.
+    A singular value ``s`` is mapped to ``(1 - (1 - 0.002 s^2)^(2^iterations)) / s``.
     """
     guess = FIRST_GUESS * matrices.transpose(1, 2).detach()
     twice = 2 * torch.eye(matrices.shape[-1], device=matrices.device)
@@ -71,9 +71,9 @@ class Diffusion(nn.Module):
     """An activation diffusion block: attention flows between patches whose class vectors differ less than they should.
 
     Attributes:
-        weight: of the similarity, the authors' lambda. At 1 the matrix has a zero diagonal, and of two neighbours those that
+        weight: weight of the similarity, the authors' lambda. At 1 the matrix has a zero diagonal, and the neighbours that
             differ most are coupled most.
-        scale: of the threshold, the authors' beta.
+        scale: scale of the threshold, the authors' beta.
     """
 
     def __init__(self, iterations: int) -> None:
@@ -83,10 +83,10 @@ class Diffusion(nn.Module):
         self.scale = nn.Parameter(torch.tensor(BETA))
 
     def matrix(self, semantic: Tensor) -> Tensor:
-        """Return what is inverted, ``(B, n, n)``: the Laplacian times ``lambda cos - 1``, element by element.
+        """Return the matrix to invert, ``(B, n, n)``: the Laplacian times ``lambda cos - 1``, elementwise.
 
         Args:
-            semantic: maps of all classes ``(B, C, h, w)``; the cosine is that of two patches' C values.
+            semantic: maps of all classes ``(B, C, h, w)``; the cosine is between the C values of two patches.
         """
         vectors = F.normalize(semantic.flatten(2), dim=1)
         similarity = vectors.transpose(1, 2) @ vectors
@@ -97,10 +97,10 @@ class Diffusion(nn.Module):
 
         Args:
             semantic: maps of all classes ``(B, C, h, w)``.
-            attention: ``(B, h, w)``, not negative.
+            attention: ``(B, h, w)``, non-negative.
         """
         spread = inverse(self.matrix(semantic), self.iterations).transpose(1, 2) @ attention.flatten(1)[:, :, None]
-        largest = attention.amax((1, 2), keepdim=True).clamp(min=torch.finfo(torch.float32).eps)  # a photo's own (inferred)
+        largest = attention.amax((1, 2), keepdim=True).clamp(min=torch.finfo(torch.float32).eps)  # per photo (inferred)
         change = min_max(F.tanhshrink(spread.view_as(attention) / (self.scale * largest)))
         return semantic + semantic * change[:, None], attention + change
 
@@ -113,7 +113,7 @@ class SpreadSemantics(TokenSemantics):
         self.stack = nn.ModuleList(Diffusion(iterations) for iterations in ITERATIONS)
 
     def spread(self, images: Tensor) -> Tensor:
-        """Return the maps of all classes behind the stack, ``(B, C, h, w)``, of images ``(B, 3, H, W)`` in [0, 1]."""
+        """Return the maps of all classes after the stack, ``(B, C, h, w)``, of images ``(B, 3, H, W)`` in [0, 1]."""
         tokens, rows = self.vit.with_attention(images)
         semantic: Tensor = self.head(tokens)
         attention = attention_map(rows)
@@ -123,7 +123,7 @@ class SpreadSemantics(TokenSemantics):
 
 
 class Scm(TsCam):
-    """Spatial calibration: the classification loss reaches the attention, and the stack is thrown away."""
+    """Spatial calibration: the classification loss reaches the attention, and the stack is discarded after training."""
 
     name = "scm"
     title = "SCM"
@@ -140,7 +140,7 @@ class Scm(TsCam):
         return [*super().new_parameters(), *self.net.stack.parameters()]
 
     def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the cross-entropy of what is behind the stack for crops ``(B, 3, H, W)`` in [0, 1]; nothing is drawn."""
+        """Return the cross-entropy of the stack's output for crops ``(B, 3, H, W)`` in [0, 1]; ``generator`` is unused."""
         return F.cross_entropy(self.net.spread(images).mean((2, 3)), labels)
 
     def couple(self, semantic: Tensor, attention: Tensor) -> Tensor:

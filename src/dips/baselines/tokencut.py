@@ -25,24 +25,24 @@ from dips.models.linear_map import unit_keys
 __all__ = ["TokenCut", "edges", "foreground", "second_eigenvector"]
 
 SIZE = 448
-"""Side in pixels that the transformer sees."""
+"""Side in pixels of the transformer's input."""
 
 TAU = 0.2
-"""Cosine above which two patches are joined: the paper's."""
+"""Cosine above which two patches are connected: the paper's value."""
 
 TAUS = (TAU, 0.4)
-"""What is tried on validation, with each way of centring."""
+"""Values tried on validation, with each way of centring."""
 
 CENTRINGS = ("data set", "photo", "nothing")
-"""Whose mean key is taken off every key: that of training photos, the photo's own, or none as in the paper. A network whose
-keys share a large constant (see :func:`~dips.baselines.frozen.centred`) needs one of the first two. Without boxes in validation
-it is the first."""
+"""Mean key that is subtracted from every key: that of training photos, the photo's own, or none as in the paper. A network
+whose keys share a large constant (see :func:`~dips.baselines.frozen.centred`) needs one of the first two. Without validation
+boxes, the first is used."""
 
 MEAN_PHOTOS = 32
-"""Training photos that the data set's mean key is taken over, evenly spread; each has a thousand patches."""
+"""Number of training photos, evenly spread, used for the data set's mean key; each has a thousand patches."""
 
 EPS = 1e-5
-"""Weight of the other edges: the paper's."""
+"""Weight of the other edges: the paper's value."""
 
 Array = NDArray[np.float64]
 
@@ -60,7 +60,7 @@ def edges(keys: Tensor, tau: float, eps: float) -> Array:
 def second_eigenvector(weights: Array) -> Array:
     """Return the relaxed cut ``(N,)`` of a graph with edge weights ``(N, N)``; its sign is arbitrary.
 
-    It is the ``x`` of the second smallest ``l`` with ``(D - E) x = l D x``, where ``D`` are the row sums of ``E``.
+    It is the ``x`` for the second smallest ``l`` with ``(D - E) x = l D x``, where ``D`` holds the row sums of ``E``.
 
     >>> cut = second_eigenvector(np.array([[1.0, 1.0, 0.1], [1.0, 1.0, 0.1], [0.1, 0.1, 1.0]]))
     >>> (np.sign(cut) * np.sign(cut[0])).tolist()
@@ -76,8 +76,8 @@ def second_eigenvector(weights: Array) -> Array:
 def foreground(vector: Array) -> Array:
     """Return ``vector`` ``(N,)`` or its negative, so that the foreground is high.
 
-    The paper cuts at the mean and takes the side of the largest absolute value. That value is the maximum or the minimum, so
-    the side is that of its sign.
+    The paper cuts at the mean and picks the side of the largest absolute value. That value is the maximum or the minimum, so
+    its sign determines the side.
 
     >>> foreground(np.array([0.1, 0.2, -0.9])).tolist()
     [-0.1, -0.2, 0.9]
@@ -86,7 +86,7 @@ def foreground(vector: Array) -> Array:
 
 
 class TokenCut(FrozenMethod):
-    """The eigenvector that is cut, as a graded map.
+    """The eigenvector that the paper cuts, as a graded map.
 
     Attributes:
         centring: one of :data:`CENTRINGS`; tau: see :func:`edges`. Both are chosen by :meth:`train`.
@@ -103,7 +103,7 @@ class TokenCut(FrozenMethod):
     mean: Tensor | None = None
 
     def train(self, study: Study) -> Fit:
-        """Take the mean key, and choose centring and tau by MaxBoxAccV2 on validation; nothing learns."""
+        """Compute the mean key, and choose centring and tau by MaxBoxAccV2 on validation; no weights are trained."""
         self.mean = self._mean_key(study)
         options = list(product(CENTRINGS, TAUS))
 
@@ -132,19 +132,19 @@ class TokenCut(FrozenMethod):
         return total / len(positions)
 
     def state(self) -> dict[str, Tensor]:
-        """Return which centring and which tau, and the mean key; nothing before :meth:`train`."""
+        """Return the chosen centring and tau, and the mean key; empty before :meth:`train`."""
         if self.mean is None:
             return {}
         return {"chosen": torch.tensor([CENTRINGS.index(self.centring), TAUS.index(self.tau)]), "mean": self.mean.cpu()}
 
     def load(self, study: Study, state: Mapping[str, Tensor]) -> None:
-        """Take what was chosen."""
+        """Load the chosen centring and tau, and the mean key."""
         centring, tau = state["chosen"].tolist()
         self.centring, self.tau, self.mean = CENTRINGS[centring], TAUS[tau], state["mean"].to(study.device)
 
     def maps(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Return score maps ``(B, h, w)`` in [0, 1], maximum 1: second eigenvectors above their mean, where the paper cuts, on
-        the component of the largest value, which the paper boxes."""
+        """Return score maps ``(B, h, w)`` in [0, 1], maximum 1: second eigenvectors above their mean (the paper's cut), within
+        the component of the largest value (the paper's box)."""
         return _cut(self._centred(self.transformer(images, SIZE).keys, self.centring), self.tau)
 
     def _centred(self, keys: Tensor, centring: str) -> Tensor:
@@ -157,7 +157,7 @@ class TokenCut(FrozenMethod):
 
 
 def _cut(keys: Tensor, tau: float) -> Tensor:
-    """Return the maps ``(B, h, w)`` of keys ``(B, h, w, D)``, see :meth:`TokenCut.maps`."""
+    """Return the maps ``(B, h, w)`` of keys ``(B, h, w, D)``; see :meth:`TokenCut.maps`."""
     graphs = (edges(item.flatten(0, 1), tau, EPS) for item in keys)
     vectors = np.stack([foreground(second_eigenvector(graph)) for graph in graphs])
     above = torch.from_numpy(vectors - vectors.mean(1, keepdims=True)).float().unflatten(1, keys.shape[1:3])

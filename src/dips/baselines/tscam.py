@@ -1,4 +1,4 @@
-"""TS-CAM (Gao et al., ICCV 2021, section 3): what each patch token says for a class, times how the class token attends to it.
+"""TS-CAM (Gao et al., ICCV 2021, section 3): each patch token's score for a class, times the class token's attention to it.
 
 In: photos, labels and the weights of the study's transformer. Out: a fine-tuned ViT and the coupled maps.
 """
@@ -19,7 +19,7 @@ def couple(semantic: Tensor, attention: Tensor) -> Tensor:
     """Return semantic maps times attention maps, ``(B, h, w)`` (section 3.3); of any sign, because the semantic maps are.
 
     Args:
-        semantic: ``(B, h, w)``, what each patch says for a class.
+        semantic: ``(B, h, w)``, each patch's score for a class.
         attention: ``(B, L, heads, h, w)`` in [0, 1], the class token's in every block; averaged over heads and blocks.
 
     >>> import torch
@@ -30,7 +30,7 @@ def couple(semantic: Tensor, attention: Tensor) -> Tensor:
 
 
 class TokenSemantics(nn.Module):
-    """A ViT whose patch tokens a 3x3 convolution turns into a map per class (section 3.2); their means are the logits."""
+    """A ViT with a 3x3 convolution that turns patch tokens into a map per class (section 3.2); their means are the logits."""
 
     def __init__(self, vit: Vit, classes: int) -> None:
         super().__init__()
@@ -43,11 +43,11 @@ class TokenSemantics(nn.Module):
         return logits
 
     def parts(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what is coupled: semantic maps ``(B, h, w)`` of any sign, and the class token's attention in every block.
+        """Return the maps to couple: semantic maps ``(B, h, w)`` of any sign, and the class token's attention in every block.
 
         Args:
             images: ``(B, 3, H, W)`` in [0, 1].
-            labels: ``(B,)``, whose maps are wanted.
+            labels: ``(B,)`` classes whose maps are wanted.
 
         Returns:
             The maps, and attention ``(B, L, heads, h, w)``.
@@ -57,7 +57,7 @@ class TokenSemantics(nn.Module):
 
 
 class TsCam(VitMethod):
-    """Token semantic coupled attention maps; the attention is not trained for itself."""
+    """Token semantic coupled attention maps; the attention has no loss of its own."""
 
     name = "ts-cam"
     title = "TS-CAM"
@@ -65,7 +65,7 @@ class TsCam(VitMethod):
     net: TokenSemantics
 
     def make(self, vit: Vit, study: Study) -> TokenSemantics:
-        """Return the transformer with a convolution of random weights on its patches."""
+        """Return the transformer with a randomly initialised convolution on its patches."""
         return TokenSemantics(vit, len(study.classes))
 
     def activations(self, images: Tensor, labels: Tensor) -> Tensor:
@@ -73,5 +73,5 @@ class TsCam(VitMethod):
         return self.couple(*self.net.parts(images, labels))
 
     def couple(self, semantic: Tensor, attention: Tensor) -> Tensor:
-        """Return coupled maps ``(B, h, w)`` of what the network's ``parts`` are, of all blocks or of some."""
+        """Return coupled maps ``(B, h, w)`` of the network's ``parts``, with the attention of all blocks or of some."""
         return couple(semantic, attention)

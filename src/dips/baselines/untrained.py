@@ -1,6 +1,6 @@
-"""Methods without any training: the frozen transformer's attention (paper 3.1), all heads or a single one, and the middle.
+"""Methods without any training: the frozen transformer's attention (paper 3.1), all heads or a single one, and a Gaussian.
 
-In: the study's transformer. Out: score maps; every other method has to be better than these.
+In: the study's transformer. Out: score maps; every other method should be better than these.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ __all__ = ["Centre", "Head", "MeanAttention"]
 
 
 class _Attention(FrozenMethod):
-    """Class-token attention at the sizes of the harvest (``harvest.sizes``), joined as there."""
+    """Class-token attention at the sizes of the harvest (``harvest.sizes``), joined in the same way."""
 
     paper = "Caron et al., ICCV 2021"
     sizes: tuple[int, ...]
 
     def build(self, study: Study) -> None:
-        """Take the study's transformer and the sizes."""
+        """Use the study's transformer and the harvest's sizes."""
         super().build(study)
         self.sizes = study.config.harvest.sizes
         self.side = max(self.sizes)
 
     def attention(self, images: Tensor) -> Tensor:
-        """Return the attention ``(B, heads, h, w)``, not negative, of images ``(B, 3, S, S)`` in [0, 1], on the finest grid."""
+        """Return the non-negative attention ``(B, heads, h, w)`` of images ``(B, 3, S, S)`` in [0, 1], on the finest grid."""
         return join_attention([self.transformer(images, size) for size in self.sizes])
 
 
@@ -46,13 +46,13 @@ class MeanAttention(_Attention):
 
 
 class Head(_Attention):
-    """One head alone: ``head1``, ``head2`` and so on, each a separate method."""
+    """A single head: ``head1``, ``head2`` and so on, each a separate method."""
 
-    name: str  # type: ignore[misc]  # of an object, not of the class
+    name: str  # type: ignore[misc]  # of an instance, not of the class
     title: str  # type: ignore[misc]
 
     def __init__(self, number: int) -> None:
-        """Take the head ``number``, counted from 1."""
+        """Select the head ``number``, counted from 1."""
         self.name = f"head{number}"
         self.title = f"Attention, head {number}"
         self.number = number
@@ -63,14 +63,14 @@ class Head(_Attention):
 
 
 class Centre(ScoreMapMethod):
-    """A Gaussian in the middle, whatever the photo shows."""
+    """A Gaussian in the centre, whatever the photo shows."""
 
     name = "centre"
     title = "Centred Gaussian"
     paper = "Choe et al., CVPR 2020"
 
     def build(self, study: Study) -> None:
-        """Make nothing: there is no network."""
+        """Build nothing: there is no network."""
 
     def maps(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return the same map for all photos, ``(B, side, side)`` in [0, 1]: see :func:`~dips.scoremaps.levels.centre_map`."""

@@ -1,7 +1,7 @@
-"""The base of all methods that fine-tune the study's transformer: one schedule, and what each method puts on it.
+"""The base class of methods that fine-tune the study's transformer: one schedule, and what each method adds.
 
-In: the study's transformer. Out: class activations. A method makes its network (:meth:`VitMethod.make`), computes activations,
-and may change the loss.
+In: the study's transformer. Out: class activations. A method creates its network (:meth:`VitMethod.make`), computes
+activations, and may change the loss.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from dips.models.backbones import Vit, load_vit
 __all__ = ["ClassToken", "VitMethod"]
 
 TRAINED_BLOCKS = 4
-"""Last blocks that learn. The papers train all 12; 4 take half the time per photo."""
+"""Number of last blocks that learn. The papers train all 12; 4 take half the time per photo."""
 
 SCHEDULE = Schedule(lr=1e-3, backbone_lr=0.05, weight_decay=5e-4, batch=16)
-"""Of the training of every method on the transformer, so that what differs is the method. Backbone and weight decay at TS-CAM's
-5e-5 and 5e-4; new layers are 20 times as fast, which steps for minutes need and the papers' 20 to 60 epochs do not. Half the
-batch of the CNNs, as a photo costs more."""
+"""Training schedule of all transformer-based methods, so that only the method differs. Backbone rate and weight decay are
+TS-CAM's 5e-5 and 5e-4; new layers learn 20 times as fast, which a budget of minutes needs and the papers' 20 to 60 epochs do
+not. The batch is half that of the CNNs, as a photo costs more."""
 
 
 class ClassToken(nn.Module):
@@ -46,21 +46,21 @@ class ClassToken(nn.Module):
 
 
 class VitMethod(ClassifierMethod):
-    """A method on the study's transformer, of which the last blocks learn."""
+    """A method on the study's transformer, whose last blocks learn."""
 
     schedule: ClassVar[Schedule] = SCHEDULE
     side = SCHEDULE.crop
 
     def build(self, study: Study) -> None:
-        """Make the network: the study's transformer, and new layers for the study's classes."""
+        """Create the network: the study's transformer, and new layers for the study's classes."""
         vit = load_vit(study.sst)
         vit.learn(TRAINED_BLOCKS)
         self.net = self.make(vit, study).to(study.device)
 
     @abstractmethod
     def make(self, vit: Vit, study: Study) -> nn.Module:
-        """Return the network around ``vit``, whose parameters already say whether they learn; its new layers are ``head``."""
+        """Return the network around ``vit``, where ``requires_grad`` is already set; its new layers are ``head``."""
 
     def new_parameters(self) -> Sequence[nn.Parameter]:
-        """Return the parameters of the network's ``head``, which start at random."""
+        """Return the parameters of the network's ``head``, which are randomly initialised."""
         return list(cast(nn.Module, self.net.head).parameters())

@@ -1,11 +1,11 @@
-"""ViTOL (Gupta et al., CVPR workshops 2022): a transformer that is robbed of what it attends to, and two maps of its gradients.
+"""ViTOL (Gupta et al., CVPR workshops 2022): a transformer trained with attention dropout, and two maps from its gradients.
 
-In: photos, labels and the weights of the study's transformer. Out: a fine-tuned ViT, and for each photo how much of the class
-token comes from each patch, over all blocks: by attention and its gradient (GAR, gradient attention rollout), or by relevance
-and the gradient of attention (LRP, rules in :mod:`dips.baselines.relevance`). Both maps are of one training.
+In: photos, labels and the weights of the study's transformer. Out: a fine-tuned ViT, and for each photo how much each patch
+contributes to the class token over all blocks: by attention and its gradient (GAR, gradient attention rollout), or by relevance
+and the gradient of attention (LRP, rules in :mod:`dips.baselines.relevance`). Both maps come from the same training.
 
-The authors publish layer, maps and settings, but neither their training nor their weights for CUB. Inferred, and marked [I]
-below: how long each stage lasts, and where the layer sits.
+The authors publish the layer, maps and settings, but neither their training nor their weights for CUB. Inferred, and marked [I]
+below: how long each stage lasts, and where the layer is placed.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ from dips.system.console import log
 __all__ = ["VitolGar", "VitolLrp", "differentiated", "drop_mask", "excess", "robbed", "rollout"]
 
 DROP_RATE = 0.75
-"""How often tokens are dropped rather than weighted: the authors'."""
+"""How often tokens are dropped rather than weighted: the authors' value."""
 
 GAMMA = 0.9
-"""Fraction of the largest attention from which on a token is dropped: the authors' for all their models."""
+"""Fraction of the largest attention at and above which a token is dropped: the authors' value for all their models."""
 
 PLAIN = 0.5
-"""Fraction of the budget that the classifier first learns without the layer [I]; for CUB the authors do so, too."""
+"""Fraction of the budget in which the classifier first learns without the layer [I]; the authors also do so for CUB."""
 
 LAYERS = TRAINED_BLOCKS
-"""Last blocks that the layer follows: those that learn [I]. The authors train all blocks, and it follows each."""
+"""Number of last blocks that the layer follows: those that learn [I]. The authors train all blocks, each followed by it."""
 
 PHOTOS = 4
 """Photos that are differentiated together: each takes tens of megabytes."""
 
 LARGEST = 1e24
-"""What entries of relevance times gradient are cut at: small denominators follow each other, and no map may overflow."""
+"""Upper bound on entries of relevance times gradient: small denominators compound, and no map may overflow."""
 
 _ROW_LIMIT = 1e6
 
@@ -54,7 +54,7 @@ _ROW_LIMIT = 1e6
 def drop_mask(tokens: Tensor, gamma: float) -> Tensor:
     """Return the drop mask ``(B, N, 1)`` of tokens ``(B, N, C)``: 1 where the mean over C is below gamma times the largest.
 
-    As in the authors' code the means are not rectified; where the largest is negative nothing is dropped.
+    As in the authors' code, the means are not rectified; if the largest is negative, nothing is dropped.
 
     >>> drop_mask(torch.tensor([[[0.1], [0.5], [0.6]]]), 0.9).flatten().tolist()
     [1.0, 1.0, 0.0]
@@ -64,7 +64,7 @@ def drop_mask(tokens: Tensor, gamma: float) -> Tensor:
 
 
 def robbed(tokens: Tensor, drop: bool) -> Tensor:
-    """Return tokens ``(B, N, C)`` without those of :func:`drop_mask`, or all of them weighted by the sigmoid of their means."""
+    """Return tokens ``(B, N, C)`` multiplied by :func:`drop_mask`, or all of them weighted by the sigmoid of their means."""
     return tokens * (drop_mask(tokens, GAMMA) if drop else tokens.mean(2, keepdim=True).sigmoid())
 
 
@@ -72,11 +72,11 @@ def differentiated(net: ClassToken, images: Tensor, labels: Tensor) -> tuple[lis
     """Return every block's attention, and the total derivative of a class's logit by it, ``(B, heads, N, N)`` each.
 
     Args:
-        net: in evaluation mode, in which a photo's logit depends on that photo only.
+        net: network in evaluation mode, so that a photo's logit depends only on that photo.
         images: ``(B, 3, H, W)`` in [0, 1].
         labels: ``(B,)`` classes.
     """
-    with torch.enable_grad():  # callers switch it off
+    with torch.enable_grad():  # callers disable gradients
         tokens, matrices = net.vit.with_matrices(images)
         total = net.logits(tokens).gather(1, labels[:, None]).sum()
         gradients = torch.autograd.grad(total, matrices)
@@ -96,12 +96,12 @@ def excess(gradients: Sequence[Tensor], weights: Sequence[Tensor]) -> list[Tenso
 def rollout(matrices: Sequence[Tensor], normalised: bool) -> Tensor:
     """Return the class token's row ``(B, N)`` of the product of all ``I + E``, later blocks on the left.
 
-    Only this row is wanted, so a row runs through the blocks from the last to the first. Where an entry exceeds a million the
-    row is divided by a number, so that no map overflows; min-max does not see it.
+    Only this row is needed, so a single row is propagated from the last block to the first. If an entry exceeds a million, the
+    row is rescaled so that no map overflows; min-max normalisation cancels this.
 
     Args:
-        matrices: E of every block in order, ``(B, N, N)``, not negative.
-        normalised: each row of ``I + E`` is divided by its sum.
+        matrices: E of every block in order, ``(B, N, N)``, non-negative.
+        normalised: whether each row of ``I + E`` is divided by its sum.
 
     >>> first, second = torch.zeros(1, 3, 3), torch.zeros(1, 3, 3)
     >>> first[0, 0], second[0, 0] = torch.tensor([0.5, 0.6, 0.0]), torch.tensor([0.4, 0.2, 0.8])
@@ -129,14 +129,14 @@ class VitolGar(VitMethod):
     class_dropped: list[float]
 
     def make(self, vit: Vit, study: Study) -> ClassToken:
-        """Return the transformer with a linear layer of random weights on its class token."""
+        """Return the transformer with a randomly initialised linear layer on its class token."""
         self.class_dropped = []
         return ClassToken(vit, len(study.classes))
 
     def train(self, study: Study) -> Fit:
-        """Train a plain classifier to the end, then go on with the layer; the result is a checkpoint of the second stage."""
+        """Train a plain classifier to the end, then continue with the layer; the result is a checkpoint of the second stage."""
         dropping = self.training()
-        plain = replace(dropping, loss=super().loss, schedule=replace(self.schedule, checks=1))  # a look is a rollout a photo
+        plain = replace(dropping, loss=super().loss, schedule=replace(self.schedule, checks=1))  # a check rolls out each photo
         first = train_network(plain, study.part(PLAIN))
         second = train_network(dropping, study.part(1 - PLAIN), start=True)
         if self.class_dropped:
@@ -146,7 +146,7 @@ class VitolGar(VitMethod):
     def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         """Return the cross-entropy of crops ``(B, 3, H, W)`` in [0, 1], as in the second stage.
 
-        Behind each of the last :data:`LAYERS` blocks one draw per step decides whether tokens are dropped or weighted.
+        After each of the last :data:`LAYERS` blocks, one random draw per step decides whether tokens are dropped or weighted.
         """
 
         def layer(block: nn.Module, inputs: object, tokens: Tensor) -> Tensor:
@@ -155,13 +155,13 @@ class VitolGar(VitMethod):
                 self.class_dropped.append(1 - float(drop_mask(tokens.detach(), GAMMA)[:, 0].mean()))
             return robbed(tokens, drop)
 
-        with ExitStack() as hooks:  # they live as long as the forward pass: the network is unchanged after it
+        with ExitStack() as hooks:  # they exist only during the forward pass: the network is unchanged afterwards
             for block in self.net.vit.blocks[-LAYERS:]:
                 hooks.enter_context(block.register_forward_hook(layer))
             return super().loss(images, labels, generator)
 
     def activations(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Return the rollout ``(B, h, w)``, not negative, of images ``(B, 3, H, W)`` in [0, 1], one value per patch."""
+        """Return the non-negative rollout ``(B, h, w)`` of images ``(B, 3, H, W)`` in [0, 1], one value per patch."""
         return torch.cat([self._rollout(*part) for part in _parts(images, labels)])
 
     def _rollout(self, images: Tensor, labels: Tensor) -> Tensor:
@@ -170,7 +170,7 @@ class VitolGar(VitMethod):
 
 
 class VitolLrp(ScoreMapMethod):
-    """The same classifier; relevance takes the place of attention in the rollout, which, as the authors', is not normalised."""
+    """The same classifier, with relevance instead of attention in the rollout, which is not normalised, as in their code."""
 
     name = "vitol-lrp"
     title = "ViTOL-LRP"
@@ -182,7 +182,7 @@ class VitolLrp(ScoreMapMethod):
     gar: VitolGar
 
     def build(self, study: Study) -> None:
-        """Take the classifier that :class:`VitolGar` fitted.
+        """Use the classifier fitted by :class:`VitolGar`.
 
         Raises:
             WeightsError: the transformer has layers without a rule.
@@ -218,5 +218,5 @@ def _parts(images: Tensor, labels: Tensor) -> list[tuple[Tensor, Tensor]]:
 
 
 def _on_patches(row: Tensor, vit: Vit, images: Tensor) -> Tensor:
-    """Return what a row ``(B, N)`` over all tokens has on the patches, ``(B, h, w)``."""
+    """Return the patches' entries ``(B, h, w)`` of a row ``(B, N)`` over all tokens."""
     return cast(Tensor, row[:, vit.prefix :].unflatten(1, vit.grid(images)))
