@@ -27,7 +27,7 @@ __all__ = ["CnnMethod", "build_classifier", "class_scores", "fit_last_layer", "t
 
 SCHEDULE = Schedule(lr=1e-2)
 """Training schedule of all CNN-based methods, so that only the method differs. Rates and numbers of steps are not those of the
-papers, which train for 50 epochs and more: they were chosen on validation photos for budgets of minutes (docs/results.md)."""
+papers, which train for 50 epochs and more: validation photos chose them for budgets of minutes (docs/experiments.md)."""
 
 _STRIDE = 32  # of networks without dilation
 

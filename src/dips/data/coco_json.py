@@ -186,7 +186,7 @@ def _read_annotations(
             try:
                 if (
                     outlines and "review" not in item
-                ):  # masks beside 'dips view' judgements are the model's own (docs/results.md)
+                ):  # masks beside 'dips view' judgements are the model's own (docs/experiments.md)
                     outline = _read_outline(item.get("segmentation"), box, image.frame)
             except DataError as error:
                 damaged.append(f"{id} of {image.name}: {error}")

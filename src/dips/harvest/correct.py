@@ -4,7 +4,7 @@ In: a map fitted on image labels, and the boxes of a few dozen photos. Out: the 
 ``s * logit + x . v + b`` on standardised features ``x``: a scale, a direction and an offset for all classes, found with a loss
 that boxes can supervise: each row and column of a box contains a cell of the object, and no cell outside all boxes does.
 Which cells of a box belong to the object is left to the map, unless there is an outline: then all of its cells do. The ridge
-on ``v`` falls with the square root of the number of photos, so that one photo changes little (measured: docs/results.md).
+on ``v`` falls with the square root of the number of photos, so that one photo changes little (measured: docs/experiments.md).
 """
 
 from __future__ import annotations

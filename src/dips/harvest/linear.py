@@ -6,7 +6,7 @@ In: features of a few hundred photos on their grids (:class:`PhotoFeatures`). Ou
 The maps start from the transformer's attention. In each of a few rounds, the cells of a photo above Otsu's threshold of its
 current map count as object, the others, and all cells of a background class's photos, as background; a linear discriminant with
 a ridge gives new maps. Nothing is trained by gradient: each round solves one linear system. The fast map imitates the result by
-least squares, and the accurate one is the mean of both, which is better than either (docs/results.md).
+least squares, and the accurate one is the mean of both, which is better than either (docs/experiments.md).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _SHRINKAGE = 60.0  # photos: a class with this many has the same weight as the m
 _SPREAD = 4.0  # standard deviation of the logits of the finished maps
 _MAX_TRUST, _CERTAIN = 0.8, 10.0  # maximum weight of a background class's photos; the number of them that gives half of it
 _LEVEL, _LEVEL_WITH_BACKGROUND = 0.75, 0.5  # fraction of the way from the background's mean logit to the object's: without
-# photos of a background class, and if every second photo is one (docs/results.md)
+# photos of a background class, and if every second photo is one (docs/experiments.md)
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class _Fit:
         self.widths = [block.shape[1] for block in features.blocks]
         self.stage_channels = sum(self.widths[: features.stages])
         self.shown, self.blank = np.flatnonzero(features.labels >= 0), np.flatnonzero(features.labels < 0)
-        # certain background is better than likely background, but its photos may be few, or show other places (docs/results.md)
+        # certain background beats likely background, but its photos may be few, or of other places (docs/experiments.md)
         self.trust = _MAX_TRUST * len(self.blank) / (len(self.blank) + _CERTAIN)
         self.mean, deviation = (torch.cat(parts) for parts in zip(*map(_moments, features.blocks), strict=True))
         self.deviation = deviation / self._balance()

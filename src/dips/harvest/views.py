@@ -23,7 +23,7 @@ from dips.types import Sample
 
 __all__ = ["choose_labels", "choose_views"]
 
-_ROUNDS, _FOLDS = 5, 4  # after each round fewer tiles of a photo count as object, after the last a single one (docs/results.md)
+_ROUNDS, _FOLDS = 5, 4  # after each round fewer of a photo's tiles count as object, after the last one (docs/experiments.md)
 _PENALTY = 1.0  # strong: most of the tiles that count as object in the first round show none
 _ABOVE = 0.99  # of the tiles without object that a tile must outscore to count as object
 

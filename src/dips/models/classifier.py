@@ -108,8 +108,8 @@ def balance_classes(head: nn.Linear, labels: Tensor, strength: float) -> None:
     """Subtract the classes' log frequencies from the bias of a fitted layer, so that rare classes are not disfavoured.
 
     Besides what distinguishes the classes, a fit learns the logarithm of each class's fraction of the photos. Weighting the
-    photos in the loss helps less (docs/results.md): a few photos are separated whatever their weight. Classes without photos
-    are left as they are, and so are all classes if each has equally many photos.
+    photos in the loss helps less (docs/experiments.md): a few photos are separated whatever their weight. Classes without
+    photos are left as they are, and so are all classes if each has equally many photos.
 
     Args:
         head: its outputs are the classes' logits.

@@ -31,7 +31,7 @@ from dips.types import Answer, Answerer, PhotoBatch
 
 __all__ = ["TEMPER", "Networks", "mode_settings", "offered_modes", "require_mode", "second_side", "tempered", "unet_logits"]
 
-ACCURATE_SECOND_SIDE = 384  # measured: docs/results.md
+ACCURATE_SECOND_SIDE = 384  # measured: docs/experiments.md
 
 TEMPER = 2.0
 """Logits are divided by this before the sigmoid: maps have 8 bits in the protocol, too few to rank near-certain scores."""
@@ -212,7 +212,7 @@ class Networks(Answerer):
         if linear is not None:
             blocks = look.stages if len(linear.channels) == len(look.stages) else [*look.stages, *look.keys]
             logits = linear(blocks, self._priors(classes))
-            # twice the finest grid, so that a threshold can fall between two cells (docs/results.md)
+            # twice the finest grid, so that a threshold can fall between two cells
             parts.append((1 - self.unet_share) * resize_maps(logits, 2 * logits.shape[-1]))
         if self.localizer is not None:
             parts.append(self.unet_share * unet_logits(self.localizer, resize_to(look.images, self.config.size)))

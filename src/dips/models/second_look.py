@@ -15,7 +15,7 @@ from dips.models.inputs import resize_to
 __all__ = ["crop", "object_windows", "paste"]
 
 SECOND_WEIGHT = 0.5
-"""Weight of the second look's logits inside the window; the rest is the first look's (docs/results.md)."""
+"""Weight of the second look's logits inside the window; the rest is the first look's (docs/experiments.md)."""
 
 _ENLARGED = 1.5  # the window's sides, as multiples of the object's
 _SMALLEST = 0.25  # side of a window, as a fraction of the frame

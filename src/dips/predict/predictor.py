@@ -43,7 +43,7 @@ def _windows(photo: Picture, depth: Depth) -> AbstractContextManager[PhotoWindow
 
 _LOOKED_AT = 20  # number of photos whose size is checked
 _ROUNDING = 4e-7  # rounding error by which a sum of 32-bit numbers may leave [0, 1]
-TILED_MIN_SCORE = 0.6  # mean of the score map; measured: docs/results.md
+TILED_MIN_SCORE = 0.6  # mean of the score map; measured: docs/experiments.md
 
 
 class _Said(NamedTuple):

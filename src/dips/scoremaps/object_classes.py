@@ -3,7 +3,7 @@
 In: the networks' logits ``(C, h, w)``, boxes and regions of the objects. Out: a class and its probability for each object. The
 cells are those in a box twice as wide and high as the object's that are nearer to it than to other objects; a large single
 object thus has the class of its photo. This is better than using the object's own cells alone, and than a vote of the cells
-(docs/results.md). NumPy and OpenCV only.
+(docs/experiments.md). NumPy and OpenCV only.
 """
 
 from __future__ import annotations

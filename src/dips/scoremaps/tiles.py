@@ -21,7 +21,7 @@ __all__ = ["LOGIT_MARGIN", "Blend", "CellBlend", "ClassVote", "Tiles"]
 
 MAX_CELLS = 4_000_000  # of the joined map, so that memory does not grow with the photo
 RIM_WEIGHT = 1e-3  # at the rim of a tile; above 0, so that cells which only one tile covers have a mean
-WHOLE_WEIGHT = 0.5  # of the whole photo's map, relative to the tiles' (docs/results.md)
+WHOLE_WEIGHT = 0.5  # of the whole photo's map, relative to the tiles' (docs/experiments.md)
 LOGIT_MARGIN = 1e-4
 """Scores are clipped this far from 0 and 1 before their logit is computed."""
 
@@ -104,7 +104,7 @@ class Blend:
 
         Args:
             whole: the map of the photo as a whole, ``(h, w)`` in [0, 1]. Its logits have a small weight: enough for objects
-                larger than a tile, not enough to blur the others (measured: docs/results.md).
+                larger than a tile, not enough to blur the others (measured: docs/experiments.md).
         """
         joined = self._sum / self._weight + WHOLE_WEIGHT * logit(_fitted(whole, self.width, self.height))
         return sigmoid(np.asarray(joined / (1 + WHOLE_WEIGHT), np.float32))
