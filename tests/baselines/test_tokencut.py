@@ -13,7 +13,7 @@ import torch
 from scipy.linalg import eig
 
 from dips.baselines.study import Study
-from dips.baselines.tokencut import CENTRINGS, SIZE, TAU, TAUS, TokenCut, edges, foreground, second_eigenvector
+from dips.baselines.tokencut import CENTRINGS, SIZES, TAU, TAUS, TokenCut, _subtracted, edges, foreground, second_eigenvector
 from dips.models.backbones import Features
 from dips.types import FloatArray, Sample
 
@@ -86,7 +86,7 @@ def test_method(shift: float) -> None:
     maps = method.maps(torch.rand(2, 3, method.side, method.side), torch.zeros(2))
     expected = torch.zeros(2, 4, 5)
     expected[0, 1:3, 1:3] = expected[1, 0, 4] = 1
-    assert asked == [SIZE] and method.state() == {}
+    assert asked == [SIZES[0]] and method.state() == {}
     torch.testing.assert_close(maps, expected, rtol=0, atol=1e-4)
     assert maps.dtype == torch.float32 and maps.min() == 0 and maps.max() == 1
 
@@ -109,12 +109,12 @@ def test_which_mean_is_taken_off() -> None:
     method.mean = torch.tensor([1.0, 0.1])
     expected = torch.zeros(1, 2, 5)
     expected[0, 0, :2] = 1
-    labels, images = torch.zeros(1), torch.rand(1, 3, SIZE, SIZE)
+    labels, images = torch.zeros(1), torch.rand(1, 3, method.side, method.side)
     for method.centring in ("data set", "photo"):
         torch.testing.assert_close(method.maps(images, labels), expected, rtol=0, atol=1e-4)
-    assert torch.equal(method._centred(keys, "nothing"), keys)
-    torch.testing.assert_close(method._centred(keys, "data set")[0, 0, 0], torch.tensor([0.0, 0.3]))
-    torch.testing.assert_close(method._centred(keys, "photo").sum((0, 1, 2)), torch.zeros(2), rtol=0, atol=1e-5)
+    assert torch.equal(_subtracted(keys, "nothing", method.mean), keys)
+    torch.testing.assert_close(_subtracted(keys, "data set", method.mean)[0, 0, 0], torch.tensor([0.0, 0.3]))
+    torch.testing.assert_close(_subtracted(keys, "photo", method.mean).sum((0, 1, 2)), torch.zeros(2), rtol=0, atol=1e-5)
 
 
 def test_tau_decides_what_is_joined() -> None:
@@ -123,20 +123,19 @@ def test_tau_decides_what_is_joined() -> None:
     method = with_keys(keys)
     method.centring, found = "nothing", {}
     for method.tau in TAUS:
-        found[method.tau] = method.maps(torch.rand(1, 3, SIZE, SIZE), torch.zeros(1))
+        found[method.tau] = method.maps(torch.rand(1, 3, 64, 64), torch.zeros(1))
     assert not torch.allclose(found[0.2], found[0.4], atol=1e-2)
 
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Patches by the dozen."""
-    monkeypatch.setattr("dips.baselines.tokencut.SIZE", 64)
-    monkeypatch.setattr(TokenCut, "side", 64)
+    monkeypatch.setattr("dips.baselines.tokencut.SIZES", (64, 96))
 
 
 @pytest.mark.usefixtures("small")
-@pytest.mark.parametrize("wanted", [0, 3, 5])
-def test_centring_and_tau_are_those_that_the_judge_prefers(wanted: int, study: Study) -> None:
+@pytest.mark.parametrize("wanted", [0, 3, 5, 8])
+def test_size_centring_and_tau_are_those_that_the_judge_prefers(wanted: int, study: Study) -> None:
     asked: list[int] = []
 
     def judge(maps: Iterable[FloatArray], samples: Sequence[Sample]) -> float:
@@ -146,16 +145,17 @@ def test_centring_and_tau_are_those_that_the_judge_prefers(wanted: int, study: S
     study.judge = judge
     method, again = TokenCut(), TokenCut()
     fit = method.fit(study)
-    assert asked == [len(study.val)] * 6 and len(fit.curve) == 6
-    assert (method.centring, method.tau) == (CENTRINGS[wanted // 2], TAUS[wanted % 2])
-    assert f"centring: {method.centring}, tau {method.tau:g} by" in fit.chosen and fit.steps == 0
+    assert asked == [len(study.val)] * 12 and len(fit.curve) == 12
+    chosen = ((64, 96)[wanted // 6], CENTRINGS[wanted % 6 // 2], TAUS[wanted % 2])
+    assert (method.side, method.centring, method.tau) == chosen
+    assert f"{method.side} px, centring: {method.centring}, tau {method.tau:g} by" in fit.chosen and fit.steps == 0
 
-    images, _ = study.train.batch(range(len(study.train)), 64, study.device)
-    keys = study.transformer.network(images).keys
+    images, _ = study.train.batch(range(len(study.train)), method.side, study.device)
+    keys = study.transformer(images, method.side).keys
     torch.testing.assert_close(method.mean, keys.mean((0, 1, 2)), rtol=1e-4, atol=1e-5)
     again.restore(study, method.state())
-    assert (again.centring, again.tau) == (method.centring, method.tau)
-    some = torch.rand(2, 3, 64, 64)
+    assert (again.side, again.centring, again.tau) == chosen
+    some = torch.rand(2, 3, method.side, method.side)
     assert torch.equal(again.maps(some, torch.zeros(2)), method.maps(some, torch.zeros(2)))
 
 
@@ -164,5 +164,5 @@ def test_without_boxes_the_mean_is_the_data_sets(study: Study) -> None:
     study.val = replace(study.val, samples=tuple(replace(sample, boxes=None) for sample in study.val.samples))
     method = TokenCut()
     fit = method.fit(study)
-    assert (method.centring, method.tau) == ("data set", TAU) and "no validation photo has a box" in fit.chosen
+    assert (method.side, method.centring, method.tau) == (64, "data set", TAU) and "no validation photo has a box" in fit.chosen
     assert method.mean is not None and method.mean.shape == (64,)

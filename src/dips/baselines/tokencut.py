@@ -24,14 +24,14 @@ from dips.models.linear_map import unit_keys
 
 __all__ = ["TokenCut", "edges", "foreground", "second_eigenvector"]
 
-SIZE = 448
-"""Side in pixels of the transformer's input."""
+SIZES = (224, 448)
+"""Sides in pixels of the transformer's input that are tried on validation. The paper leaves photos as large as they are."""
 
 TAU = 0.2
 """Cosine above which two patches are connected: the paper's value."""
 
 TAUS = (TAU, 0.4)
-"""Values tried on validation, with each way of centring."""
+"""Values tried on validation, at each size and with each way of centring."""
 
 CENTRINGS = ("data set", "photo", "nothing")
 """Mean key that is subtracted from every key: that of training photos, the photo's own, or none as in the paper. A network
@@ -89,71 +89,81 @@ class TokenCut(FrozenMethod):
     """The eigenvector that the paper cuts, as a graded map.
 
     Attributes:
-        centring: one of :data:`CENTRINGS`; tau: see :func:`edges`. Both are chosen by :meth:`train`.
-        mean: ``(D,)``, the mean key of training photos.
+        side: one of :data:`SIZES`; centring: one of :data:`CENTRINGS`; tau: see :func:`edges`. :meth:`train` chooses all three.
+        mean: ``(D,)``, the mean key of training photos at that size.
     """
 
     name = "tokencut"
     title = "TokenCut"
     paper = "Wang et al., CVPR 2022"
-    side = SIZE
-    caveat = "how keys are centred, and tau, are chosen on the boxes of validation; the paper centres nothing and has tau 0.2."
+    side = SIZES[0]
+    caveat = (
+        "the size of photos, how keys are centred, and tau are chosen on the boxes of validation; the paper leaves photos and "
+        "keys as they are, and has tau 0.2."
+    )
     centring = "photo"
     tau = TAU
     mean: Tensor | None = None
 
     def train(self, study: Study) -> Fit:
-        """Compute the mean key, and choose centring and tau by MaxBoxAccV2 on validation; no weights are trained."""
-        self.mean = self._mean_key(study)
-        options = list(product(CENTRINGS, TAUS))
+        """Choose size, centring and tau by MaxBoxAccV2 on validation; no weights are trained."""
+        means = {size: self._mean_key(study, size) for size in SIZES}
+        ways, scores = list(product(CENTRINGS, TAUS)), list[float]()
+        for size, mean in means.items():
 
-        def maps(images: Tensor, labels: Tensor) -> list[Tensor]:
-            keys = self.transformer(images, SIZE).keys
-            return [_cut(self._centred(keys, centring), tau) for centring, tau in options]
+            def maps(images: Tensor, labels: Tensor, mean: Tensor = mean) -> list[Tensor]:
+                keys = self.transformer(images, images.shape[-1]).keys
+                return [_cut(_subtracted(keys, centring, mean), tau) for centring, tau in ways]
 
-        scores = score_candidates(study, maps, len(options), self.side)
-        self.centring, self.tau = options[0 if scores is None else best_of(scores)]
-        words = f"centring: {self.centring}, tau {self.tau:g}"
-        if scores is None:
+            scores += score_candidates(study, maps, len(ways), size) or []
+        options = list(product(SIZES, ways))
+        self.side, (self.centring, self.tau) = options[best_of(scores) if scores else 0]
+        self.mean = means[self.side]
+        words = f"{self.side} px, centring: {self.centring}, tau {self.tau:g}"
+        if not scores:
             return Fit(chosen=f"{words}, no validation photo has a box")
         curve = tuple(
-            {"centring": float(CENTRINGS.index(centring)), "tau": tau, "v2": score}
-            for (centring, tau), score in zip(options, scores, strict=True)
+            {"size": size, "centring": float(CENTRINGS.index(centring)), "tau": tau, "v2": score}
+            for (size, (centring, tau)), score in zip(options, scores, strict=True)
         )
         return Fit(chosen=f"{words} by the ground-truth boxes of validation", curve=curve)
 
-    def _mean_key(self, study: Study) -> Tensor:
+    def _mean_key(self, study: Study, size: int) -> Tensor:
         count = len(study.train)
         positions = torch.linspace(0, count - 1, min(count, MEAN_PHOTOS)).round().int().tolist()
         total = torch.zeros((), device=study.device)
         for position in positions:
-            images, _ = study.train.batch([position], self.side, study.device)
-            total = total + self.transformer(images, SIZE).keys.float().mean((0, 1, 2))
+            images, _ = study.train.batch([position], size, study.device)
+            total = total + self.transformer(images, size).keys.float().mean((0, 1, 2))
         return total / len(positions)
 
     def state(self) -> dict[str, Tensor]:
-        """Return the chosen centring and tau, and the mean key; empty before :meth:`train`."""
+        """Return the chosen size, centring and tau, and the mean key; empty before :meth:`train`."""
         if self.mean is None:
             return {}
-        return {"chosen": torch.tensor([CENTRINGS.index(self.centring), TAUS.index(self.tau)]), "mean": self.mean.cpu()}
+        chosen = [SIZES.index(self.side), CENTRINGS.index(self.centring), TAUS.index(self.tau)]
+        return {"chosen": torch.tensor(chosen), "mean": self.mean.cpu()}
 
     def load(self, study: Study, state: Mapping[str, Tensor]) -> None:
-        """Load the chosen centring and tau, and the mean key."""
-        centring, tau = state["chosen"].tolist()
-        self.centring, self.tau, self.mean = CENTRINGS[centring], TAUS[tau], state["mean"].to(study.device)
+        """Load the chosen size, centring and tau, and the mean key."""
+        size, centring, tau = state["chosen"].tolist()
+        self.side, self.centring, self.tau = SIZES[size], CENTRINGS[centring], TAUS[tau]
+        self.mean = state["mean"].to(study.device)
 
     def maps(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return score maps ``(B, h, w)`` in [0, 1], maximum 1: second eigenvectors above their mean (the paper's cut), within
         the component of the largest value (the paper's box)."""
-        return _cut(self._centred(self.transformer(images, SIZE).keys, self.centring), self.tau)
+        return _cut(_subtracted(self.transformer(images, self.side).keys, self.centring, self.mean), self.tau)
 
-    def _centred(self, keys: Tensor, centring: str) -> Tensor:
-        if centring == "photo":
-            return centred(keys)
-        if centring == "nothing":
-            return keys
-        assert self.mean is not None
-        return keys - self.mean
+
+def _subtracted(keys: Tensor, centring: str, mean: Tensor | None) -> Tensor:
+    """Return keys ``(B, h, w, D)`` minus what ``centring`` names; ``mean`` is that of the data set."""
+    if centring == "photo":
+        return centred(keys)
+    if centring == "nothing":
+        return keys
+    assert mean is not None
+    return keys - mean
 
 
 def _cut(keys: Tensor, tau: float) -> Tensor:
