@@ -68,7 +68,7 @@ def attention_map(attention: Tensor) -> Tensor:
 
 
 class Diffusion(nn.Module):
-    """An activation diffusion block: attention flows between patches whose class vectors differ less than they should.
+    """An activation diffusion block: attention flows between neighbouring patches, depending on how alike their classes are.
 
     Attributes:
         weight: weight of the similarity, the authors' lambda. At 1 the matrix has a zero diagonal, and the neighbours that
