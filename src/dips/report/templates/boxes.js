@@ -1,4 +1,4 @@
-// The objects of a score map, as dips.scoremaps.levels.boxes_from_map finds them, to the last digit: the tests compare the two.
+// The objects of a score map, as found by dips.scoremaps.levels.boxes_from_map, to the last digit: the tests compare the two.
 
 /**
  * @param {Uint8Array} levels map of height x width, 255 for a score of 1
@@ -9,7 +9,7 @@ function boxesFromMap(levels, width, height, threshold, minArea, maxBoxes, minSc
   const labels = new Int32Array(width * height);
   const objects = components(levels, width, height, cutOf(peakOf(levels), threshold), labels);
   const sums = new Float64Array(objects.length + 1);
-  for (let i = 0; i < labels.length; i++) sums[labels[i]] += levels[i] / 255; // row by row: the order decides on the last digit
+  for (let i = 0; i < labels.length; i++) sums[labels[i]] += levels[i] / 255; // row by row: the order affects the last digit
   const areas = objects.map(({ box }) => (box[2] - box[0]) * (box[3] - box[1]));
   let kept = objects.filter((_, i) => areas[i] >= minArea * labels.length);
   if (!kept.length && objects.length) kept = [objects[areas.indexOf(Math.max(...areas))]];
@@ -24,7 +24,7 @@ function boxesFromMap(levels, width, height, threshold, minArea, maxBoxes, minSc
 
 const LOGIT_MARGIN = 1e-4; // as in dips.scoremaps.calibration
 
-/** The chance that a box is right, of the mean of the score map over it; without a calibration the mean itself. */
+/** The probability that a box is right, from the mean of the score map over it; without a calibration the mean itself. */
 function chanceOf(mean, calibration) {
   if (!calibration) return mean;
   const inside = Math.min(Math.max(mean, LOGIT_MARGIN), 1 - LOGIT_MARGIN);
@@ -37,7 +37,7 @@ function peakOf(levels) {
   return peak;
 }
 
-/** The highest level that is not foreground, in a map with this highest level of all. */
+/** The highest background level in a map with this maximum level. */
 function cutOf(peak, threshold) {
   const limit = threshold * (peak / 255);
   let cut = 0;
@@ -45,7 +45,7 @@ function cutOf(peak, threshold) {
   return cut;
 }
 
-/** 8-connected components, numbered from 1 in the order of their first block of 2 x 2 cells, as OpenCV numbers them. */
+/** 8-connected components, numbered from 1 in the order of their first block of 2 x 2 cells, like OpenCV. */
 function components(levels, width, height, cut, labels) {
   const objects = [];
   const stack = new Int32Array(width * height);
@@ -88,7 +88,7 @@ function components(levels, width, height, cut, labels) {
   return objects;
 }
 
-/** The best IoU of any two boxes, end exclusive; 0 where nothing was found. */
+/** The best IoU of any two boxes, end exclusive; 0 if nothing was found. */
 function bestIou(found, truth) {
   let best = 0;
   for (const a of found) {

@@ -1,4 +1,4 @@
-// The page's data: a row per photo, and for some of them a picture with its score map.
+// The page's data: a row per photo, and for some photos a picture with its score map.
 
 const bytesOf = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 
@@ -20,26 +20,26 @@ async function unpack(photo) {
   const packed = new Blob([bytesOf(photo.map)]).stream();
   const levels = new Uint8Array(await new Response(packed.pipeThrough(new DecompressionStream("deflate"))).arrayBuffer());
   const [height, width] = photo.shape;
-  for (let i = 0; i < height * width; i++) if (i % width) levels[i] += levels[i - 1]; // modulo 256, as it holds bytes
+  for (let i = 0; i < height * width; i++) if (i % width) levels[i] += levels[i - 1]; // modulo 256, as these are bytes
   photo.map = null;
   photo.top = peakOf(levels);
   photo.levels = levels;
 }
 
-/** What is found in a row's photo at a threshold, and with a lowest score (null: the photo's own); null until its map is unpacked. */
+/** The objects found in a row's photo at a threshold and a minimum score (null: the photo's own); null until its map is unpacked. */
 function foundIn(row, { threshold, least }, data) {
   const { photo } = row;
   if (!photo?.levels) return null;
   const [height, width] = photo.shape;
-  if (row.reviewed) { // the boxes are a person's, whatever the map and the sliders say
+  if (row.reviewed) { // the boxes are a person's, regardless of the map and the sliders
     if (!photo.drawn) Object.assign(photo, { drawn: "reviewed", cut: 0, found: reviewedIn(photo) });
     return photo.found;
   }
   const cut = cutOf(photo.top, threshold);
-  const { min_area: area, min_score: own } = photo; // of a photo in tiles others than of a whole photo
+  const { min_area: area, min_score: own } = photo; // different for tiled photos and whole ones
   const lowest = least ?? own, gate = data.calibration?.gate ?? 0;
-  const isGated = least !== null && least < gate && photo.exact?.length === 0; // a lower box may be there, which nobody knows yet
-  const asPredicted = threshold === data.rule.threshold && lowest >= own && !isGated; // the boxes are known; the map here is a small one
+  const isGated = least !== null && least < gate && photo.exact?.length === 0; // there may be a lower box that is not known yet
+  const asPredicted = threshold === data.rule.threshold && lowest >= own && !isGated; // the boxes are known, while this map is small
   const exact = asPredicted ? photo.exact?.filter((box) => box[4] >= lowest) : null;
   const drawn = `${exact ? "exact" : cut} ${lowest}`;
   if (photo.drawn !== drawn) {
@@ -65,7 +65,7 @@ function foundIn(row, { threshold, least }, data) {
   return photo.found;
 }
 
-/** Leave out boxes of lower scores, or all of them. */
+/** Remove boxes with lower scores, or all boxes. */
 function keepBest(found, lowest, any) {
   const count = any ? found.scores.filter((score) => score >= lowest).length : 0; // the best come first
   found.boxes = found.boxes.slice(0, count);
@@ -73,13 +73,13 @@ function keepBest(found, lowest, any) {
   found.regions = found.regions.map((region) => (region > count ? 0 : region));
 }
 
-/** What a person left of a photo: boxes without scores or outline. */
+/** A person's boxes in a photo, without scores or outline. */
 function reviewedIn(photo) {
   const boxes = photo.exact.map((box) => box.slice(0, 4));
   return { boxes, scores: [], names: photo.exact.map((box) => box[5] ?? ""), regions: new Uint16Array(photo.levels.length), iou: null };
 }
 
-/** Leave out the regions of the small map whose box, among all predicted ones, is closest to one that is not kept. */
+/** Remove the regions of the small map whose box, among all predicted ones, is closest to one that is not kept. */
 function keepRegions(found, kept, all) {
   const left = all.filter((box) => !kept.includes(box));
   const keeps = [true, ...found.boxes.map((box) => bestIou([box], kept) > bestIou([box], left))];

@@ -2,7 +2,7 @@
 
 const PREDICTED = "rgb(64,224,255)", TRUE = "rgb(150,255,90)", DARK = "rgb(12,14,18)", OUTLINE = "#fff";
 
-/** Draw into a canvas, whose longer side becomes at most `side` pixels. Layers: which of heat, mask, boxes, truth are drawn. */
+/** Draw on a canvas, whose longer side becomes at most `side` pixels. Layers: which of heat, mask, boxes, truth to draw. */
 function drawPhoto(canvas, photo, image, found, layers, colours, side, tags) {
   const scale = side / Math.max(image.naturalWidth, image.naturalHeight);
   const width = Math.max(1, Math.round(image.naturalWidth * scale)), height = Math.max(1, Math.round(image.naturalHeight * scale));
@@ -59,7 +59,7 @@ function tag(context, [x0, y0], words, line) {
   context.fillText(words, left + room, top + high / 2 + 1);
 }
 
-/** The score map as a small transparent picture, the more opaque the higher the score. */
+/** The score map as a small transparent picture, more opaque for higher scores. */
 function heatOf(photo, colours) {
   if (!photo.heat) {
     const [height, width] = photo.shape;
@@ -76,12 +76,12 @@ function heatOf(photo, colours) {
   return photo.heat;
 }
 
-/** The line around the objects, between the cells (marching squares). */
+/** The outline of the objects, between the cells (marching squares). */
 function outline(photo, regions, width, height) {
   const path = new Path2D();
   const [rows, columns] = photo.shape;
   const iso = photo.cut + 0.5, wide = columns + 2;
-  const values = new Uint8Array(wide * (rows + 2)); // with a border of nothing
+  const values = new Uint8Array(wide * (rows + 2)); // with an empty border
   for (let y = 0, at = 0; y < rows; y++) {
     for (let x = 0; x < columns; x++, at++) {
       values[(y + 1) * wide + x + 1] = regions[at] ? photo.levels[at] : Math.min(photo.levels[at], photo.cut);

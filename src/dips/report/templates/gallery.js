@@ -1,4 +1,4 @@
-// The pictures, a page of them at a time.
+// The pictures, one page at a time.
 
 const CARDS = 24;
 
@@ -75,7 +75,7 @@ class Gallery {
     this.draw(card.row, card.querySelector("canvas"));
   }
 
-  /** Words at once, pictures as far as they can be seen; the others when they can. */
+  /** Show text at once, visible pictures first, and the others when they become visible. */
   redraw() {
     this.seen.forEach((row, i) => {
       const card = this.cards.children[i];

@@ -1,10 +1,10 @@
-// Which photos are listed, and in which order.
+// The listed photos and their order.
 
 const NO_FILTER = { text: "", iou: "", label: "", predicted: "", error: "", boxes: "", doubt: "", part: "", wrong: false };
 
 const wrongClass = (row) => !row.reviewed && row.label >= 0 && row.predicted >= 0 && row.label !== row.predicted;
 
-/** The rows that pass a filter; `found(row)` is what is found in a photo at the current threshold. */
+/** The rows that pass a filter; `found(row)` returns the objects in a photo at the current threshold. */
 function filtered(rows, filter, found, background) {
   const text = filter.text.trim().toLowerCase();
   const [low, high] = filter.iou.includes(":") ? filter.iou.split(":").map(Number) : [-1, 2];
@@ -24,7 +24,7 @@ function filtered(rows, filter, found, background) {
   return rows.filter((row) => tests.every((test) => test(row)));
 }
 
-/** The rows in order of a column; those without a value come last, whatever the direction. */
+/** The rows sorted by a column; those without a value come last in either direction. */
 function sorted(rows, { key, down }, found) {
   const value = key === "id" ? (row) => row.rank : key === "now" ? (row) => found(row)?.iou : (row) => row[key];
   const number = (row) => {

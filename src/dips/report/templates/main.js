@@ -1,4 +1,4 @@
-// What the parts have in common: the threshold, the lowest score, the layers, the filter and the order.
+// The state shared by all parts: threshold, minimum score, layers, filter and order.
 
 const byId = (id) => document.getElementById(id);
 const each = (selector, act) => document.querySelectorAll(selector).forEach(act);
@@ -13,7 +13,7 @@ function start() {
   const own = data.rule.threshold ?? 0.5;
   const state = {
     threshold: own,
-    least: null, // the lowest score of a box; null: as predicted, which may differ from photo to photo
+    least: null, // the minimum score of a box; null: as predicted, which may differ between photos
     layers: { heat: false, mask: true, boxes: true, truth: true },
     filter: { ...NO_FILTER },
     order: { key: data.table.includes("iou") ? "iou" : "doubt", down: false },
@@ -47,7 +47,7 @@ function start() {
       const sure = row.probability === null ? "" : ` ${row.probability.toFixed(2)}`;
       const words = `${row.iou === null ? "" : `measured ${row.iou.toFixed(2)} · `}${className(row.predicted)}${sure}${instead}`;
       const value = now?.iou === null || !now ? boxes : `IoU ${now.iou.toFixed(2)}`;
-      if (!measured && now?.iou == null) { // nothing is known of the photo but what was predicted
+      if (!measured && now?.iou == null) { // only the prediction is known for this photo
         const best = now ? (now.scores.length ? `best box ${Math.max(...now.scores).toFixed(2)}` : "no box") : "";
         const said = [`${className(row.predicted)}${instead}`, best].filter(Boolean).join(" · ");
         const why = doubts(row).join(" · ");
@@ -101,7 +101,7 @@ function start() {
     byId("photo-table"), (row) => data.table.map((key) => cells[key](row)), (row) => viewer.open(row),
   );
 
-  /** List the rows again. */
+  /** Update the list of rows. */
   function list() {
     const passed = filtered(data.rows, state.filter, found, data.background);
     state.listed = sorted(passed, state.order, found);
@@ -124,7 +124,7 @@ function start() {
     viewer.render();
   }
 
-  /** After a change of a slider, all photos are processed in short pieces, so that the page stays responsive. */
+  /** Process all photos after a slider change, in short pieces, so that the page stays responsive. */
   async function settle() {
     if (!data.photos.length) return;
     const version = ++state.version;
@@ -165,10 +165,10 @@ function start() {
     changed();
   }
 
-  /** Set the lowest score of a box; null gives each photo its own again. */
+  /** Set the minimum score of a box; null restores each photo's own. */
   function setLeast(value) {
     state.least = value === null ? null : Math.min(1, Math.max(0, Math.round(value * 1000) / 1000));
-    const one = data.photos.every((photo) => photo.min_score === data.rule.min_score); // all are whole photos, or all in tiles
+    const one = data.photos.every((photo) => photo.min_score === data.rule.min_score); // all photos are whole, or all are tiled
     const words = state.least === null && !one ? "varies" : (state.least ?? data.rule.min_score ?? 0).toFixed(3);
     each("[data-least]", (slider) => {
       slider.value = state.least ?? data.rule.min_score ?? 0;

@@ -1,9 +1,9 @@
-// The table of all photos. Only the rows that can be seen exist, so that ten thousand are as quick as ten.
+// The table of all photos. Only visible rows exist, so that ten thousand are as fast as ten.
 
 const ROW_HEIGHT = 36, BEYOND = 8;
 
 class PhotoTable {
-  /** @param cells row to the texts of its cells  @param open called with the row that was chosen */
+  /** @param cells row to the texts of its cells  @param open called with the chosen row */
   constructor(scroller, cells, open) {
     Object.assign(this, { scroller, cells, open, rows: [], active: 0 });
     this.table = scroller.querySelector("table");
@@ -85,7 +85,7 @@ class PhotoTable {
   }
 }
 
-/** Room for rows that are not there. */
+/** Space for rows that are not rendered. */
 function gap(rows) {
   const line = document.createElement("tr");
   line.className = "gap";

@@ -1,7 +1,7 @@
-// One photo, large: a dialog; the arrow keys turn its pages.
+// One large photo in a dialog; the arrow keys show the previous and next one.
 
 class Viewer {
-  /** @param facts row to pairs of words  @param draw draws a row into a canvas  @param around the rows to turn to */
+  /** @param facts row to pairs of words  @param draw draws a row into a canvas  @param around returns the rows to turn to */
   constructor(dialog, { facts, draw, around }) {
     Object.assign(this, { dialog, facts, draw, around, row: null });
     this.canvas = dialog.querySelector("canvas");

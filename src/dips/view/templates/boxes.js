@@ -10,14 +10,14 @@ function select(index) {
   paint();
 }
 
-// Returns the selected box where it can be seen; else undefined, and says why.
+// Returns the selected box if it is visible; otherwise undefined, and says why.
 function chosenBox() {
   const box = boxes()[app.selected];
   if (!box) say(boxes().length ? "No box is selected: Tab selects one" : "There is no box in this photo: n draws one");
   return box && !unseen() ? box : undefined;
 }
 
-// Nothing is decided about boxes that are hidden, or on a photo that is not there: returns whether that is so, and says it.
+// Boxes that are hidden, or on a photo that is not shown, cannot be reviewed: returns whether this is the case, and says so.
 function unseen() {
   if (!stage.image) say($("missing").hidden ? "The photo is still loading" : "The photo cannot be shown, so nothing about it can be checked");
   else if (stage.hidden && boxes().length) {
@@ -73,7 +73,7 @@ function nudge(right, down, sides) {
   else replaceBox(app.selected, { box: moved }, "adjusted", true);
 }
 
-let leaving = false; // while the browser handles the change of a field, from which it still has to move the focus on
+let leaving = false; // while the browser handles the change of a field, before it moves the focus on
 
 function paintBoxes() {
   if (leaving) return;

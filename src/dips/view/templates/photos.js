@@ -1,5 +1,5 @@
 "use strict";
-// The list of photos: filters, order, and only the rows that are in view.
+// The list of photos: filters, order, and rendering of the visible rows only.
 
 const ROW = 64;
 const MAX_THUMBS = 300; // kept in memory
@@ -18,7 +18,7 @@ function order() {
 const sortKey = { name: () => 0, score: lowest, informative: (index) => -(photo(index).priority ?? -1) };
 
 function setOrder(name) {
-  if (app.photos.every(({ priority }) => priority === null)) $("order").querySelector("[value=informative]").remove(); // of an earlier version
+  if (app.photos.every(({ priority }) => priority === null)) $("order").querySelector("[value=informative]").remove(); // predicted by an earlier version
   $("order").value = name;
 }
 
@@ -45,9 +45,9 @@ function filter(keep = true) {
   paintRows(true);
 }
 
-// A new list begins at its first photo; while a name is typed the current photo stays as long as it matches.
+// A new list starts at its first photo; while a name is typed, the current photo stays as long as it matches.
 function refilter(typing) {
-  if ($("notice").className === "good") $("notice").hidden = true; // it is about the list of before
+  if ($("notice").className === "good") $("notice").hidden = true; // it is about the previous list
   filter(false);
   const keep = typing ? list.shown.includes(app.current) : list.shown[0] === app.current;
   if (list.shown.length && !keep) show(list.shown[0]);
@@ -158,7 +158,7 @@ new ResizeObserver(() => paintRows()).observe($("list"));
 for (const id of ["show", "order", "class"]) $(id).addEventListener("change", () => refilter(false));
 $("search").addEventListener("input", () => refilter(true));
 
-// Returns the file's name; with its folders where another photo has the same name.
+// Returns the file's name, with its folders if another photo has the same name.
 const twice = new Map();
 function shortName(name) {
   if (!twice.size) for (const { name: other } of app.photos) {

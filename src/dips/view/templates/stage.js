@@ -154,7 +154,7 @@ function paintCross() {
   }
 }
 
-// Returns what is under the pointer: which box, and which of its sides (-1 left or top, 1 right or bottom, 0 neither).
+// Returns the box under the pointer, and which of its sides (-1 left or top, 1 right or bottom, 0 neither).
 function hit(x, y) {
   if (stage.hidden) return null;
   const order = boxes().map((_, index) => index);
@@ -230,7 +230,7 @@ canvas.addEventListener("pointermove", (event) => {
   paint();
 });
 
-// Returns a box whose sides were moved, or all of it where no side is dragged. Whole pixels, inside the photo, never empty.
+// Returns a box with its dragged sides moved, or all of it if no side is dragged. Whole pixels, inside the photo, never empty.
 function dragged(box, sides, right, down) {
   const moved = [...box];
   [right, down].forEach((way, axis) => {

@@ -1,11 +1,11 @@
 "use strict";
-// The state of the server and what was changed since; saving, one photo at a time.
+// The state of the server and the changes since; saving, one photo at a time.
 
 const token = new URLSearchParams(location.search).get("token") || "";
 const $ = (id) => document.getElementById(id);
 const app = { title: "", order: "name", classes: [], photos: [], current: -1, selected: -1, lastClass: "" };
-const dirty = new Map(); // index of a photo -> how often it was changed since it was last sent
-let work = Promise.resolve(); // one request at a time, in the order in which they were made
+const dirty = new Map(); // index of a photo -> number of changes since it was last sent
+let work = Promise.resolve(); // one request at a time, in order
 let queued = false;
 let waiting = 0;
 const GONE = "'dips view' is not responding. Start it again; everything saved so far is kept.";
@@ -50,7 +50,7 @@ function kind(index, box) {
   return box.accepted ? "accepted" : "predicted";
 }
 
-// Returns whether boxes were changed but the photo is not reviewed, so that nothing of it is in the file.
+// Returns whether boxes were changed but the photo is not reviewed, so that it is not in the file.
 function unfinished(index) {
   const { state, found } = photo(index);
   return !state.reviewed && (state.boxes.length !== found.length || state.boxes.some((box) => kind(index, box) !== "predicted"));
@@ -96,7 +96,7 @@ function save() {
   return work;
 }
 
-// What went wrong in an earlier request must not keep the later ones from being made.
+// A failed request must not prevent later ones.
 function afterwards(request) {
   work = work.catch(() => {}).then(request);
   return work;
@@ -149,7 +149,7 @@ async function takeBack() {
   }
   if (!reply.ok) return notSaved(answer.error);
   if (answer.photo === null) return say("Nothing to undo: nothing was changed since 'dips view' was started");
-  if (dirty.has(answer.photo)) { // changed again in the meantime: what the person sees wins
+  if (dirty.has(answer.photo)) { // changed again in the meantime: what the user sees wins
     photo(answer.photo).state.version = answer.state.version;
     return;
   }
@@ -197,7 +197,7 @@ function showSaved(text) {
   if (text === "Saved" && $("notice").dataset.until === "saved") $("notice").hidden = true;
 }
 
-// Shows a message until it is dismissed, or until saving works again if it was about that.
+// Shows a message until it is dismissed, or, if it is about saving, until that works again.
 function tell(text, look = "bad") {
   $("notice").firstElementChild.textContent = text;
   $("notice").className = look;
@@ -205,7 +205,7 @@ function tell(text, look = "bad") {
   $("notice").hidden = false;
 }
 
-// Says in the line below the photo what a key or click did, or why it did nothing; it blinks, as the text may be the same again.
+// Says in the line below the photo what a key or click did, or why it did nothing; the line blinks, as the text may not change.
 function say(text) {
   $("said").textContent = $("said").title = text;
   $("said").animate([{ opacity: 0.2 }, { opacity: 1 }], 250);

@@ -21,7 +21,7 @@ function fetchPhoto(index) {
 async function show(index, before = "") {
   if ($("notice").className === "good") $("notice").hidden = true;
   if (waiting) save();
-  if (!document.activeElement.matches(".photos input, .photos select")) backToPhoto(); // the keys are the photo's, but whoever searches or filters goes on with it
+  if (!document.activeElement.matches(".photos input, .photos select")) backToPhoto(); // keys go to the photo, unless the user is searching or filtering
   toldNoBox = false;
   stage.drag = null;
   app.current = index;
@@ -79,7 +79,7 @@ function paintProgress() {
   $("progress").firstElementChild.style.width = `${(100 * done) / all}%`;
   $("progress").setAttribute("aria-valuemax", String(all));
   $("progress").setAttribute("aria-valuenow", String(done));
-  const left = app.photos.map((_, index) => index).filter((index) => index !== app.current && unfinished(index)); // the current one is at work
+  const left = app.photos.map((_, index) => index).filter((index) => index !== app.current && unfinished(index)); // the current one is in progress
   const names = left.slice(0, 3).map((index) => shortName(photo(index).name)).join(", ") + (left.length > 3 ? ` and ${left.length - 3} more` : "");
   const text = left.length ? `${counted(left.length, "photo was", "photos were")} changed but not reviewed: ${names}` : "";
   if ($("unfinished").textContent !== text) $("unfinished").textContent = text;
@@ -109,11 +109,11 @@ function go(step) {
 
 function goToEnd(last) {
   const end = list.shown.at(last ? -1 : 0);
-  if (end === undefined || end === app.current) go(last ? 1 : -1); // which says why not
+  if (end === undefined || end === app.current) go(last ? 1 : -1); // says why not
   else show(end);
 }
 
-// Predicted boxes look as before the review again; what a person drew or adjusted stays theirs.
+// Resets predicted boxes to their state before the review; boxes that a person drew or adjusted stay.
 function reopen() {
   if (!photo().state.reviewed) return say("Nothing to reopen: the photo is not reviewed yet");
   const before = (box) => ({ ...box, accepted: kind(app.current, box) === "changed" });
@@ -145,7 +145,7 @@ function draw() {
   say(stage.drawing ? "Drag to draw a box" : "No box drawn");
 }
 
-// Whether the keys are those of the photo: nothing else on the page has the focus.
+// Whether keys go to the photo: nothing else on the page has the focus.
 function isPhoto(element) {
   return element === canvas || element === document.body || element === $("list");
 }
@@ -164,11 +164,11 @@ const KEYS = {
   h: () => { stage.hidden = !stage.hidden; say(stage.hidden ? "Boxes hidden; h shows them" : "Boxes shown"); paint(); },
   "?": () => $("help").showModal(),
 };
-const HELD = new Set(["j", "k", "ArrowDown", "ArrowUp", "+", "=", "-"]); // work again while they are held down
+const HELD = new Set(["j", "k", "ArrowDown", "ArrowUp", "+", "=", "-"]); // repeat while held down
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 let byMouse = false;
 
-// Returns the key as KEYS spells it: with Caps Lock, too, and by its place where the letters are not Latin ones.
+// Returns the key as spelled in KEYS, also with Caps Lock, and by its position if the letters are not Latin.
 function keyOf({ key, code }) {
   if (/^[^\0-\x7f]$/.test(key) && /^Key[A-Z]$/.test(code)) return code[3].toLowerCase();
   return key.length === 1 ? key.toLowerCase() : key;
@@ -178,7 +178,7 @@ function inField(event, key, control) {
   const field = event.target, isChoice = field.matches("select");
   if (key === "Escape" || (key === "Enter" && field.type !== "number")) { event.preventDefault(); backToPhoto(); }
   else if (control && key === "z" && (isChoice || (field.type === "number" && field.value === field.defaultValue))) takeStepBack(event);
-  else if (isChoice && event.repeat && key.length === 1) event.preventDefault(); // "c" held down would choose a class that begins so
+  else if (isChoice && event.repeat && key.length === 1) event.preventDefault(); // "c" held down would choose a class that starts with it
   else if (field.type === "number" && key.length === 1 && !control && !/[\d.,e+-]/.test(key)) say("Keys go into the field: Esc returns to the photo");
 }
 
@@ -225,7 +225,7 @@ addEventListener("focusout", (event) => {
   if (box && event.target.dataset.part === "class" && $("said").textContent === CHOOSE) say(`Box ${app.selected + 1} stays ${box.label}`);
 });
 
-// Selects the next box; past the last one, or the second time without any, Tab moves on through the page, so that nobody is caught.
+// Selects the next box; after the last one, or the second time without any, Tab moves on through the page, so that nobody is trapped.
 let toldNoBox = false;
 function tab(event) {
   const isBack = event.shiftKey, isList = event.target === $("list");
@@ -249,15 +249,15 @@ for (const [id, work] of Object.entries(CLICKS)) {
 }
 $("help").addEventListener("click", (event) => { if (event.target === $("help")) $("help").close(); });
 
-// After a click or a choice with the mouse the keys are those of the photo: Enter must not press the button again, nor a letter choose
-// another class. Who uses the keyboard stays where they are.
+// After a click or a choice with the mouse, keys go to the photo: Enter must not press the button again, nor a letter choose
+// another class. With the keyboard, the focus stays.
 addEventListener("pointerdown", () => { byMouse = true; }, true);
 addEventListener("click", (event) => {
   if (event.detail && !$("help").open && event.target.closest("button, .row")) backToPhoto();
 }, true);
 addEventListener("change", (event) => { if (byMouse && event.target.matches("select")) backToPhoto(); });
 
-// Returns where to begin: a photo left unfinished, else the first in the list that is not reviewed.
+// Returns the photo to start with: one left unfinished, else the first in the list that is not reviewed.
 function firstPhoto(start) {
   filter(false);
   return unfinished(start) ? start : list.shown.find((index) => !photo(index).state.reviewed) ?? start;
