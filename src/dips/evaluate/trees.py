@@ -1,17 +1,17 @@
-"""Boxes of all thresholds of a score map in one pass: component trees instead of a search of contours per threshold.
+"""Boxes of a score map at all thresholds in one pass: component trees instead of a contour search per threshold.
 
-In: an 8-bit map. Out: boxes, each with the range of cuts at which it is one (the foreground of cut ``c`` is ``map > c``), and
-for every cut the box of the contour that encloses most. The same boxes as those of :mod:`dips.evaluate.contours`.
+In: an 8-bit map. Out: boxes, each with its range of cuts (the foreground of cut ``c`` is ``map > c``), and for every cut the
+box of the contour with the largest area. The boxes are the same as those of :mod:`dips.evaluate.contours`.
 
 Three facts make it exact:
 
-- Going from high cuts to low, 8-connected components of the foreground only grow and merge, so one union-find over the pixels
-  in descending order meets every component of every cut. Holes, 4-connected, grow and merge the same way from low to high.
-- A pixel lies in a hole of cut ``c`` if it is background, but cannot reach the frame over background. *Filled*, the map has at
-  each pixel the highest value on the lowest way to the frame; the pixel lies in a hole for ``map <= c < filled``.
-- The largest contour is the border of a component that lies in no hole of another: of a component of the filled map, which
-  has no holes. The polygon through its border pixels covers every square between four pixel centres that are all inside, and
-  half of a square with three of them inside: a count that a new pixel changes by its neighbours alone.
+- From high cuts to low, 8-connected components of the foreground only grow and merge, so one union-find over the pixels in
+  descending order finds every component of every cut. Holes, 4-connected, grow and merge the same way from low to high.
+- A pixel is in a hole of cut ``c`` if it is background, but cannot reach the frame through background. The *filled* map has at
+  each pixel the highest value on the lowest path to the frame; the pixel is in a hole for ``map <= c < filled``.
+- The largest contour is the border of a component that is in no hole of another: of a component of the filled map, which has
+  no holes. The polygon through its border pixels covers every square between four pixel centres that are all inside, and half
+  of a square with three of them inside: a new pixel changes this count through its neighbours only.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ Ints = NDArray[np.int32]
 
 def _options() -> dict[str, Any]:
     try:
-        njit(cache=True)(_options)  # compiles nothing yet, but looks for a folder to keep the result in
-    except RuntimeError:  # there is none that can be written: every process compiles again
+        njit(cache=True)(_options)  # compiles nothing yet, but looks for a cache folder
+    except RuntimeError:  # no writable folder: every process compiles again
         return {"nogil": True}
     return {"cache": True, "nogil": True}
 
@@ -40,16 +40,16 @@ _INLINE = {**_COMPILED, "inline": "always"}  # a call with arrays costs as much 
 
 
 def tree_boxes(levels: NDArray[np.uint8], *, single: bool = True, multiple: bool = True) -> tuple[Ints, Ints, Ints]:
-    """Inclusive boxes of the contours of ``levels > cut`` for all cuts from 0 to the maximum less one.
+    """Return the inclusive boxes of the contours of ``levels > cut`` for all cuts from 0 to the maximum minus one.
 
     Args:
         levels: ``(H, W) uint8``, not all zero.
-        single: whether the largest contours are wanted.
-        multiple: whether all boxes are wanted.
+        single: whether to return the largest contours.
+        multiple: whether to return all boxes.
 
     Returns:
         boxes ``(M, 4) int32``, ``x0 y0 x1 y1``, both ends inside; ranges ``(M, 2) int32``, first and last cut of each box;
-        largest ``(maximum, 4) int32``, for every cut the box of the contour with the largest area. What is not wanted is empty.
+        largest ``(maximum, 4) int32``, for every cut the box of the contour with the largest area. Unrequested ones are empty.
     """
     height, width = levels.shape
     stride = width + 2
@@ -66,7 +66,7 @@ def tree_boxes(levels: NDArray[np.uint8], *, single: bool = True, multiple: bool
         largest = _components(filled, to_the_end, around, stride, True)[2]
     if multiple:
         boxes, ranges, _ = _components(flat, to_the_end, around, stride, False)
-        # seen upside down a hole is a component: value v becomes 255 - v, and cut c becomes 254 - c
+        # upside down, a hole is a component: value v becomes 255 - v, and cut c becomes 254 - c
         inside = np.where(flat < filled, 255 - flat, 0).astype(np.uint8)
         holes, upside_down, _ = _components(inside, 255 - filled, around[[1, 3, 4, 6]], stride, False)
         holes += np.array([-1, -1, 1, 1], np.int32)  # the border of a hole is a pixel larger on each side
@@ -76,7 +76,7 @@ def tree_boxes(levels: NDArray[np.uint8], *, single: bool = True, multiple: bool
 
 @njit(**_COMPILED)
 def _filled(levels: Any, height: Any, width: Any) -> Any:
-    """The map with its holes filled, padded and flat as ``levels``: water that rises from the frame, level by level."""
+    """Return the map with its holes filled, padded and flat like ``levels``: a flood from the frame, level by level."""
     stride = width + 2
     filled = np.zeros(levels.size, np.uint8)
     seen = np.ones(levels.size, np.bool_)
@@ -107,29 +107,29 @@ def _filled(levels: Any, height: Any, width: Any) -> Any:
     return filled
 
 
-# What is known of a component on the stack: its level, its box and the highest level at which it had this box, twice the area
-# of the polygon through its border pixels, its first pixel in reading order.
+# Fields of a component on the stack: its level, its box and the highest level at which it had this box, twice the area of the
+# polygon through its border pixels, its first pixel in reading order.
 _LEVEL, _X0, _Y0, _X1, _Y1, _SINCE, _AREA, _FIRST = range(8)
 
 
 @njit(**_COMPILED)
 def _components(levels: Any, ends: Any, around: Any, stride: Any, areas: Any) -> Any:
-    """Boxes of the components of ``levels > cut`` with their cuts; with ``areas`` the largest of every cut too.
+    """Return the boxes of the components of ``levels > cut`` with their cuts; with ``areas`` also the largest of every cut.
 
-    A climber who always takes the next higher pixel, and on a summit the highest one seen so far: the components that are not
-    complete yet lie on a stack, lower below higher (Nister and Stewenius, ECCV 2008, there for MSER).
+    A climber always takes the next higher pixel, and on a summit the highest one seen so far: components that are not complete
+    yet are on a stack, lower ones below higher ones (Nister and Stewenius, ECCV 2008, there for MSER).
 
     Args:
-        levels: padded and flat; pixels of value 0 belong to no component.
-        ends: the lowest cut of a component that meets no other any more, at each of its pixels.
-        around: the neighbours that connect, as offsets; with ``areas`` all eight, and the map has no holes.
+        levels: padded and flat; pixels with value 0 belong to no component.
+        ends: the lowest cut of a component that no longer meets another one, at each of its pixels.
+        around: the connected neighbours, as offsets; with ``areas`` all eight, and the map has no holes.
     """
     seen = levels == 0
-    edge = np.zeros(levels.size, np.uint8)  # neighbours looked at
+    edge = np.zeros(levels.size, np.uint8)  # neighbours visited
     following = np.empty(levels.size, np.int32)
-    head = np.full(256, -1, np.int32)  # of the list of pixels of each value that were seen, but not taken
+    head = np.full(256, -1, np.int32)  # of the list of pixels of each value that were seen but not taken
     stack = np.zeros((257, 8), np.int64)
-    # each pixel changes a box once at most, and begins a component that ends once at most
+    # each pixel changes a box at most once, and begins a component that ends at most once
     boxes = np.empty((2 * levels.size, 4), np.int32)
     ranges = np.empty((2 * levels.size, 2), np.int32)
     found = 0
@@ -178,7 +178,7 @@ def _components(levels: Any, ends: Any, around: Any, stride: Any, areas: Any) ->
                 break
             pixel = np.int64(head[lower])
             head[lower] = following[pixel]
-            while level > lower:  # the component is complete down to the next level at which something is left
+            while level > lower:  # the component is complete down to the next level with pixels left
                 below = stack[top - 1, _LEVEL] if top else 0
                 joins = below >= lower
                 level = below if joins else lower
@@ -202,7 +202,7 @@ def _components(levels: Any, ends: Any, around: Any, stride: Any, areas: Any) ->
 
 @njit(**_INLINE)
 def _begin(stack: Any, top: Any, level: Any) -> Any:
-    """A new component, without any pixel yet."""
+    """Start a new component, without any pixels yet."""
     stack[top, _LEVEL] = stack[top, _SINCE] = level
     stack[top, _X0] = stack[top, _Y0] = stack[top, _FIRST] = np.iinfo(np.int64).max
     stack[top, _X1] = stack[top, _Y1] = -1
@@ -211,7 +211,7 @@ def _begin(stack: Any, top: Any, level: Any) -> Any:
 
 @njit(**_INLINE)
 def _end(stack: Any, top: Any, level: Any, boxes: Any, ranges: Any, found: Any) -> Any:
-    """Write down the component's box, which it had above ``level``."""
+    """Record the component's box, which it had above ``level``."""
     for side in range(4):
         boxes[found, side] = stack[top, _X0 + side]
     ranges[found, 0], ranges[found, 1] = level, stack[top, _SINCE] - 1
@@ -220,13 +220,13 @@ def _end(stack: Any, top: Any, level: Any, boxes: Any, ranges: Any, found: Any) 
 
 @njit(**_INLINE)
 def _outside(stack: Any, top: Any, x0: Any, y0: Any, x1: Any, y1: Any) -> Any:
-    """Whether a box reaches beyond that of the component."""
+    """Return whether a box extends beyond that of the component."""
     return x0 < stack[top, _X0] or y0 < stack[top, _Y0] or x1 > stack[top, _X1] or y1 > stack[top, _Y1]
 
 
 @njit(**_INLINE)
 def _extend(stack: Any, top: Any, x0: Any, y0: Any, x1: Any, y1: Any, boxes: Any, ranges: Any, found: Any) -> Any:
-    """Make the component's box hold another at its level; the old one is written down if it was that of higher levels."""
+    """Extend the component's box to contain another at its level; the old one is recorded if it belonged to higher levels."""
     if stack[top, _SINCE] > stack[top, _LEVEL]:
         found = _end(stack, top, stack[top, _LEVEL], boxes, ranges, found)
         stack[top, _SINCE] = stack[top, _LEVEL]
@@ -237,9 +237,9 @@ def _extend(stack: Any, top: Any, x0: Any, y0: Any, x1: Any, y1: Any, boxes: Any
 
 @njit(**_INLINE)
 def _squares(levels: Any, pixel: Any, stride: Any) -> Any:
-    """What a pixel adds to twice the polygon's area: one for each square in which two of the others come before it.
+    """Return what a pixel adds to twice the polygon's area: one for each square in which two of the others precede it.
 
-    Higher pixels do, and of equal ones those before it in reading order; within a level the order makes no difference.
+    Higher pixels precede it, and of equal ones those earlier in reading order; within a level the order makes no difference.
     """
     value = levels[pixel]
     above, left = levels[pixel - stride] >= value, levels[pixel - 1] >= value
@@ -254,7 +254,7 @@ def _squares(levels: Any, pixel: Any, stride: Any) -> Any:
 
 @njit(**_INLINE)
 def _compare(stack: Any, top: Any, level: Any, best: Any, largest: Any) -> Any:
-    """Take the component for the largest of the cuts from ``level`` up where it is; of equals the last in reading order."""
+    """Record the component as the largest of the cuts from ``level`` up where it is; of equals the last in reading order."""
     area, first = stack[top, _AREA], stack[top, _FIRST]
     for cut in range(level, stack[top, _LEVEL]):
         if area > best[cut, 0] or (area == best[cut, 0] and first > best[cut, 1]):
