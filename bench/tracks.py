@@ -27,8 +27,9 @@ import numpy as np
 from dips.data.images import ByteImage, read_image
 from dips.formats.records import PredictionRecord
 from dips.loading import load
+from dips.predict.frames import predict_frames, video_frames
 from dips.predict.predictor import Predictor
-from dips.predict.stream import FrameJournal, predict_frames, video_frames, write_stream
+from dips.predict.stream import FrameJournal, write_stream
 from dips.predict.tracks import Tracks
 from dips.system.console import track
 

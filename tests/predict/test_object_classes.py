@@ -15,9 +15,10 @@ import pytest
 from dips.config import PredictConfig
 from dips.errors import RunError
 from dips.predict.folder import PredictionFolder, parse_formats
+from dips.predict.frames import Frame, predict_frames
 from dips.predict.predictor import Predictor
 from dips.predict.results import predict_again
-from dips.predict.stream import Frame, FrameJournal, predict_frames, write_stream
+from dips.predict.stream import FrameJournal, write_stream
 from dips.predict.writing import PhotoWriter
 from dips.shards.files import LocalFiles
 from dips.shards.plan import WORK, read_plan

@@ -16,8 +16,9 @@ from msgspec import structs
 from dips.data.images import ByteImage
 from dips.errors import RunError
 from dips.formats.records import BoxRecord, PredictionRecord
+from dips.predict.frames import Frame, video_frames
 from dips.predict.prediction import Prediction
-from dips.predict.stream import Frame, FrameJournal, video_frames, write_stream
+from dips.predict.stream import FrameJournal, write_stream
 
 pytest.importorskip("norfair", reason="norfair-enough is missing; it is in the extras dev and track")
 

@@ -151,7 +151,8 @@ def _write_frames(
         source: a video, or with ``fps=None`` a folder to watch. Ctrl-C stops watching, like ``idle`` seconds without a photo.
         model: the name of the model in the records.
     """
-    from dips.predict.stream import predict_frames, video_frames, watch_folder, write_stream
+    from dips.predict.frames import predict_frames, video_frames, watch_folder
+    from dips.predict.stream import write_stream
     from dips.system.console import log
     from dips.types import Problem
 
