@@ -21,8 +21,9 @@ from dips.data.scale import depth_of, depth_setting
 from dips.harvest.features import pooled_features, pooled_shelf
 from dips.harvest.squares import SquareReader
 from dips.harvest.store import Store
-from dips.models.classifier import Classifier, balance_classes, fit_linear
+from dips.models.classifier import Classifier
 from dips.models.frozen import FrozenNetworks
+from dips.models.linear_probe import balance_classes, fit_linear
 from dips.models.weights.resolve import resolve
 from dips.system.environment import store_folder
 

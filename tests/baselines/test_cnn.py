@@ -17,7 +17,8 @@ from dips.baselines.method import Fit
 from dips.baselines.study import Study
 from dips.baselines.training import Training
 from dips.errors import WeightsError
-from dips.models.classifier import Classifier, fit_linear
+from dips.models.classifier import Classifier
+from dips.models.linear_probe import fit_linear
 
 IMAGES = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 

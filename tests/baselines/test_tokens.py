@@ -8,7 +8,7 @@ import torch
 from dips.baselines import normalise
 from dips.baselines.study import Study
 from dips.baselines.tokens import C2amTokens, CamTokens, KeySides
-from dips.models.classifier import fit_linear
+from dips.models.linear_probe import fit_linear
 
 LABELS = torch.tensor([2, 0, 1])
 

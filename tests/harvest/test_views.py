@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dips.harvest import views
 from dips.harvest.views import choose_labels, choose_views
-from dips.models.classifier import fit_linear
+from dips.models.linear_probe import fit_linear
 from dips.types import Sample
 
 TILES, WIDTH = 12, 24

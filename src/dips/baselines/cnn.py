@@ -75,7 +75,7 @@ def class_scores(classifier: Classifier, feature_maps: Tensor) -> Tensor:
 def fit_last_layer(classifier: Classifier, photos: Photos, side: int, device: torch.device) -> None:
     """Fit only the last layer of a classifier to photos of ``side`` pixels, as DiPS fits its own.
 
-    See :func:`~dips.models.classifier.fit_linear`: a logistic regression whose penalty is chosen on a part of the photos.
+    See :func:`~dips.models.linear_probe.fit_linear`: a logistic regression whose penalty is chosen on a part of the photos.
     """
     classifier.eval()
     classifier.fit_head(*photos.answers(classifier.features, side, device))

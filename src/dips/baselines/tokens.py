@@ -17,8 +17,8 @@ from dips.baselines.frozen import FrozenMethod
 from dips.baselines.method import Fit
 from dips.baselines.study import FrozenFeatures, Study
 from dips.baselines.training import train_network
-from dips.models.classifier import LinearProbe
 from dips.models.linear_map import unit_keys
+from dips.models.linear_probe import LinearProbe
 
 __all__ = ["C2amTokens", "CamTokens", "KeySides"]
 

@@ -17,8 +17,9 @@ from dips.data.images import ByteImage
 from dips.data.listing import several_labels
 from dips.fitting.inputs import labels_of
 from dips.harvest.harvest import Harvest
-from dips.models.classifier import Classifier, LinearProbe, balance_classes
+from dips.models.classifier import Classifier
 from dips.models.inputs import to_tensor
+from dips.models.linear_probe import LinearProbe, balance_classes
 from dips.system.console import counted, log
 from dips.types import DataSet, Sample
 

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dips.models.classifier import fit_linear
+from dips.models.linear_probe import fit_linear
 from dips.types import Sample
 
 __all__ = ["choose_labels", "choose_views"]
