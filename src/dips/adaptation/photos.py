@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 from dips.data.images import decode_image, encode_image, fitted_size, read_image_bytes, resize_image
-from dips.data.listing import reasons
-from dips.data.problems import left_out
+from dips.data.problems import left_out, reasons
 from dips.data.sources import Fetcher, Source
 from dips.errors import DataError, ImageError
 from dips.shards.plan import Item

@@ -24,7 +24,6 @@ import msgspec
 from dips.batch.harvest_jobs import NETWORKS, MapsContext, MapsJob, PhotosJob, item_of, name_of, networks_of, put_part
 from dips.config import Config, several, training_config
 from dips.data.depth import Depth
-from dips.data.listing import some
 from dips.data.problems import ProblemList, left_out
 from dips.data.scale import depth_of, depth_setting
 from dips.errors import ConfigError, DataError, RunError
@@ -40,7 +39,7 @@ from dips.shards.work import Shards, Skipped
 from dips.system.console import counted, log, quiet
 from dips.system.device import pick_device
 from dips.system.environment import quoted, store_folder
-from dips.system.names import scheme_of
+from dips.system.names import scheme_of, some
 from dips.system.records import Record, to_json
 from dips.types import DataSet, Sample
 

@@ -33,7 +33,7 @@ from dips.data import align_classes, load_data
 from dips.data.classes import ClassAccuracy, class_accuracy
 from dips.data.copies import content_digest
 from dips.data.images import image_size
-from dips.data.listing import some, split_name
+from dips.data.listing import split_name
 from dips.data.load import available_splits
 from dips.data.problems import ProblemList, ProblemRecord, photo_problems
 from dips.data.scale import depth_of
@@ -50,7 +50,7 @@ from dips.runs.trained import TrainedRun
 from dips.system.console import counted, log
 from dips.system.device import environment
 from dips.system.files import file_sha256, temporary_beside
-from dips.system.names import as_text
+from dips.system.names import as_text, some
 from dips.types import Answer, Answerer, DataSet, FloatArray, PhotoBatch, Sample
 
 __all__ = ["evaluate_model"]

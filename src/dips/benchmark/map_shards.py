@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from dips.benchmark.frames import compare_centre, compare_map, read_ground_truth
 from dips.benchmark.mapfiles import MapFiles
-from dips.data.listing import some
 from dips.errors import DipsError, ProtocolError
 from dips.evaluate.accumulate import MapAccumulator, MapPixels
 from dips.evaluate.boxes import engine
@@ -26,6 +25,7 @@ from dips.evaluate.protocol import Protocol
 from dips.shards.frames import frame, frames
 from dips.shards.plan import Item
 from dips.shards.work import Attempt, Skipped
+from dips.system.names import some
 from dips.system.records import Record
 from dips.types import Sample
 

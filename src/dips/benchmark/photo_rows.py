@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from dips.data.listing import class_name
+from dips.data.labels import class_name
 from dips.evaluate.result import ImageRow
 from dips.system.files import atomic_file
 from dips.system.names import as_text

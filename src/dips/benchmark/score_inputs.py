@@ -16,7 +16,6 @@ from dips.benchmark.mapfiles import MapFiles
 from dips.benchmark.precision import PrecisionRecord, precision_of_folder
 from dips.benchmark.records import read_validation_taus
 from dips.data.ground_truth import SplitGroundTruth, load_ground_truth
-from dips.data.listing import some
 from dips.data.predicted_classes import read_predicted_classes
 from dips.data.problems import photo_problems
 from dips.errors import DataError
@@ -24,6 +23,7 @@ from dips.evaluate.protocol import Protocol, find_protocol
 from dips.predict.results import stored_maps
 from dips.shards.plan import Item
 from dips.system.console import counted
+from dips.system.names import some
 from dips.system.records import Record
 from dips.types import Problem
 

@@ -41,7 +41,7 @@ def view(
 
     Ctrl-C stops it. The boxes of the reviewed photos are in DIR/reviewed.coco.json; start it again to continue.
     """
-    from dips.data.listing import some
+    from dips.system.names import some
     from dips.view import serve
 
     if len(folders) > 2:

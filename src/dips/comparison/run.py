@@ -30,7 +30,7 @@ from dips.comparison.table import comparison_table
 from dips.comparison.table_files import write_comparison
 from dips.config import Config, load_config
 from dips.data import align_classes, available_splits, load_data
-from dips.data.listing import several_labels
+from dips.data.labels import several_labels
 from dips.data.problems import ProblemList, photo_problems
 from dips.data.scale import depth_of, depth_setting
 from dips.errors import ConfigError, DataError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dips.data.check import check_data
 from dips.data.ground_truth import load_ground_truth
 from dips.data.images import image_size, read_image
-from dips.data.listing import align_classes, class_counts, require_trainable
+from dips.data.labels import align_classes, class_counts, require_trainable
 from dips.data.load import available_splits, load_data
 from dips.data.photo_files import list_images
 from dips.data.split import split_validation

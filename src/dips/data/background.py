@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from dips.data.listing import BACKGROUND_NAMES
+from dips.data.labels import BACKGROUND_NAMES
 from dips.system.environment import quoted
 from dips.types import DataSet, Problem, Severity
 

@@ -15,11 +15,11 @@ from dips.data.box_problems import Size, box_problems
 from dips.data.copies import copy_problems, find_copies
 from dips.data.depth import Depth, Shown, common_scale, scale_words
 from dips.data.images import read_shown
-from dips.data.listing import class_counts, reasons, several_labels
+from dips.data.labels import class_counts, several_labels
 from dips.data.load import available_splits, load_data
 from dips.data.locate import photo_id
 from dips.data.parts import training_parts
-from dips.data.problems import left_out, told
+from dips.data.problems import left_out, reasons, told
 from dips.errors import DataError, ImageError
 from dips.system.console import counted, printable, track
 from dips.types import DataSet, Problem, Sample, Severity

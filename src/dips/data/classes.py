@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from dips.data.listing import class_counts, some
+from dips.data.labels import class_counts
 from dips.system.console import counted
-from dips.system.names import as_text
+from dips.system.names import as_text, some
 from dips.system.records import Record
 from dips.types import DataSet, Problem, Severity
 

@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from dips.data.coco_json import CocoData, CocoImage
-from dips.data.listing import Entry, Listing, is_background, some
+from dips.data.labels import is_background
+from dips.data.listing import Entry, Listing
 from dips.data.locate import Located, locate, photo_id, subset_stem
 from dips.data.objects import Described
 from dips.data.photo_files import list_images
 from dips.errors import DataError
 from dips.system.console import counted
+from dips.system.names import some
 from dips.types import Problem, Severity
 
 __all__ = ["add_coco", "read_coco"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from dips.data.listing import some
 from dips.data.locate import ANNOTATION_FOLDERS, INSTANCES, photos_of, subset_name, subset_stem
+from dips.system.names import some
 from dips.types import Problem
 
 __all__ = ["annotation_files", "find_coco", "unused_files"]

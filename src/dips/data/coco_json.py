@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from dips.data.listing import some
 from dips.data.objects import Box, Objects, has_area
 from dips.errors import DataError
 from dips.scoremaps.rle import bounds
 from dips.system.console import counted
+from dips.system.names import some
 from dips.types import Outline, Problem, Severity
 
 __all__ = ["CocoData", "CocoImage", "parse_coco"]

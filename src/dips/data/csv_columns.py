@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 
-from dips.data.listing import some
 from dips.data.photo_files import SUFFIXES
 from dips.errors import DataError
 from dips.system.console import counted
+from dips.system.names import some
 
 __all__ = ["CLASS_COLUMNS", "CORNERS", "PATHS", "Labels", "Row", "Table", "each_path", "read_table", "split_labels"]
 

@@ -11,12 +11,14 @@ import posixpath
 from pathlib import Path
 
 from dips.data.csv_columns import CORNERS, Table, read_table
-from dips.data.listing import Entry, Listing, is_background, some, split_name
+from dips.data.labels import is_background
+from dips.data.listing import Entry, Listing, split_name
 from dips.data.locate import locate, photo_id, photos_of
 from dips.data.objects import Box, Described
 from dips.data.photo_files import list_images
 from dips.errors import DataError
 from dips.system.console import counted
+from dips.system.names import some
 from dips.types import Problem
 
 __all__ = ["csv_splits", "read_csv"]

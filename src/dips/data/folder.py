@@ -8,10 +8,11 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from dips.data.listing import Entry, Listing, some
+from dips.data.listing import Entry, Listing
 from dips.data.photo_files import SKIPPED_FOLDERS, find_images, has_photos
 from dips.data.signatures import TO_JPEG
 from dips.system.console import counted
+from dips.system.names import some
 from dips.types import Problem, Severity
 
 __all__ = ["class_folders", "read_folder"]

@@ -17,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dips.data.images import decode_image, image_size
-from dips.data.listing import some, split_name
+from dips.data.listing import split_name
 from dips.data.load import load_data
 from dips.data.photo_files import has_photos
 from dips.data.wsol import find_splits, read_wsol
 from dips.errors import DataError, ImageError
+from dips.system.names import some
 from dips.types import Problem, Sample
 
 __all__ = ["SplitGroundTruth", "load_ground_truth", "read_mask"]

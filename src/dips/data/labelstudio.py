@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from dips.data.listing import Entry, Listing, is_background, some
+from dips.data.labels import is_background
+from dips.data.listing import Entry, Listing
 from dips.data.locate import locate, photo_id
 from dips.data.objects import Box, Described, has_area
 from dips.data.photo_files import SUFFIXES, list_images
 from dips.errors import DataError
 from dips.system.console import counted
+from dips.system.names import some
 from dips.types import Problem
 
 __all__ = ["find_labelstudio", "is_labelstudio", "read_labelstudio"]

@@ -14,10 +14,9 @@ from pathlib import Path
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from dips.data.csv_columns import PATHS, each_path
-from dips.data.listing import some
 from dips.data.photo_files import SUFFIXES, group_of
 from dips.errors import DataError
-from dips.system.names import file_url_path, is_remote, scheme_of
+from dips.system.names import file_url_path, is_remote, scheme_of, some
 
 __all__ = ["LISTS", "placed", "read_list"]
 

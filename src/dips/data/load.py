@@ -18,21 +18,14 @@ from dips.data.csv_columns import CLASS_COLUMNS
 from dips.data.csv_table import csv_splits, read_csv
 from dips.data.cub import find_cub, read_cub
 from dips.data.folder import class_folders, read_folder
+from dips.data.labels import align_classes, find_background, without_contradictions
 from dips.data.labelstudio import find_labelstudio, is_labelstudio, read_labelstudio
-from dips.data.listing import (
-    SPLITS,
-    Listing,
-    align_classes,
-    assemble,
-    find_background,
-    some,
-    split_name,
-    without_contradictions,
-)
+from dips.data.listing import SPLITS, Listing, assemble, split_name
 from dips.data.locate import photos_of, subset_name
 from dips.data.photo_files import find_images, has_photos
 from dips.data.wsol import find_metadata, read_wsol
 from dips.errors import DataError
+from dips.system.names import some
 from dips.types import DataSet, Problem, Severity
 
 __all__ = ["available_splits", "load_data", "require_split"]
@@ -59,7 +52,7 @@ def load_data(
 
     Labels follow the training split, also for the other splits: its classes in sorted order (WSOL and CUB: their own
     numbers), then any class that only this split has. A data set from elsewhere may have other classes than a model:
-    :func:`~dips.data.listing.align_classes` matches them by name. Ids are relative to the split's own folder if it has one.
+    :func:`~dips.data.labels.align_classes` matches them by name. Ids are relative to the split's own folder if it has one.
 
     Args:
         path: DATA, or one of its splits.

@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dips.data.listing import SPLITS, missing_photos, some, split_name
+from dips.data.listing import SPLITS, missing_photos, split_name
 from dips.data.photo_files import SUFFIXES, has_photos
 from dips.system.console import counted
-from dips.system.names import as_text
+from dips.system.names import as_text, some
 from dips.types import Problem
 
 __all__ = ["ANNOTATION_FOLDERS", "INSTANCES", "Located", "locate", "photo_id", "photos_of", "subset_name", "subset_stem"]

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dips.data.lines import numbered_lines, parse_numbers
-from dips.data.listing import some
 from dips.data.photo_files import SUFFIXES
 from dips.errors import DataError
+from dips.system.names import some
 
 __all__ = ["Metadata", "read_class_names", "read_metadata"]
 

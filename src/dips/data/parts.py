@@ -12,10 +12,11 @@ from pathlib import Path
 from dips.config import Config
 from dips.data.background import background_problems
 from dips.data.classes import class_problems
-from dips.data.listing import align_classes, require_trainable, some
+from dips.data.labels import align_classes, require_trainable
 from dips.data.split import split_validation
 from dips.errors import DataError
 from dips.system.console import counted
+from dips.system.names import some
 from dips.types import DataSet, Problem
 
 __all__ = ["training_parts"]

@@ -17,7 +17,7 @@ from dips.system.names import as_text, as_url
 from dips.system.records import Record, read_record, write_json
 from dips.types import Problem, Sample, Severity
 
-__all__ = ["ProblemFile", "ProblemList", "ProblemRecord", "left_out", "photo_problems", "tell", "told"]
+__all__ = ["ProblemFile", "ProblemList", "ProblemRecord", "left_out", "photo_problems", "reasons", "tell", "told"]
 
 _MOST = 5  # lines that a command logs for each step
 _MARKS = {Severity.STOPS: "ERROR", Severity.SPOILS: "!!", Severity.NOTE: "-"}
@@ -206,3 +206,10 @@ def photo_problems(
     if copies is None:
         copies = find_copies(sample.path for sample in chain.from_iterable(parts.values()))
     return [*copy_problems(parts, copies), *box_problems(source, photo_sizes(chain.from_iterable(parts.values())))]
+
+
+def reasons(problems: Sequence[Problem], *folders: Path) -> str:
+    """Return why there are no photos, as the end of a sentence that names the folders; only the first five problems."""
+    return "".join(
+        f"; {'' if (problem.path,) == folders else f'{problem.path}: '}{problem.message}" for problem in problems[:5]
+    )

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from dips.data.images import read_bytes
-from dips.data.listing import reasons
 from dips.data.lists import is_list, placed, read_list
 from dips.data.naming import NamedPhotos, Place, place_of
 from dips.data.photo_files import (
@@ -28,6 +27,7 @@ from dips.data.photo_files import (
     group_of,
     named_suffix,
 )
+from dips.data.problems import reasons
 from dips.data.signatures import KINDS
 from dips.errors import DataError, ImageError, RunError
 from dips.shards.plan import Item

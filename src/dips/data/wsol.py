@@ -13,12 +13,13 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from dips.data.listing import SPLIT_ALIASES, SPLITS, Entry, Listing, some, split_name
+from dips.data.listing import SPLIT_ALIASES, SPLITS, Entry, Listing, split_name
 from dips.data.locate import locate
 from dips.data.metadata import Metadata, read_class_names, read_metadata
 from dips.data.photo_files import find_images
 from dips.errors import DataError
 from dips.system.console import counted
+from dips.system.names import some
 from dips.types import Problem
 
 __all__ = ["WsolSplit", "find_metadata", "find_splits", "read_wsol"]

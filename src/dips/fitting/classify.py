@@ -14,7 +14,7 @@ from torch import Tensor
 from dips.config import ClassifierConfig
 from dips.data.classes import ClassAccuracy, class_accuracy
 from dips.data.images import ByteImage
-from dips.data.listing import several_labels
+from dips.data.labels import several_labels
 from dips.fitting.inputs import labels_of
 from dips.harvest.harvest import Harvest
 from dips.models.classifier import Classifier

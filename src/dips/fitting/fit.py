@@ -9,7 +9,7 @@ import torch
 
 from dips.config import Config, several, to_toml, training_config
 from dips.data.images import image_size, median_side
-from dips.data.listing import several_labels
+from dips.data.labels import several_labels
 from dips.data.problems import ProblemList, ProblemRecord
 from dips.fitting.inputs import TrainingInputs
 from dips.fitting.photos import read_photos

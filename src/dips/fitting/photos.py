@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dips.config import Config
-from dips.data.listing import several_labels
+from dips.data.labels import several_labels
 from dips.data.tiling import in_tiles, tile_side
 from dips.fitting.review import add_review
 from dips.fitting.splits import read_splits

@@ -17,7 +17,7 @@ from dips.config import Config
 from dips.data import require_trainable
 from dips.data.gain import ReviewGain
 from dips.data.images import ByteImage
-from dips.data.listing import several_labels
+from dips.data.labels import several_labels
 from dips.data.scale import depth_of, depth_setting
 from dips.errors import DataError
 from dips.fitting.classify import class_targets, classifier_accuracy, fit_classifier, probe_accuracy

@@ -19,7 +19,6 @@ from dips.data import load_data
 from dips.data.coco_json import CocoImage, parse_coco
 from dips.data.copies import find_copies
 from dips.data.images import image_size
-from dips.data.listing import some
 from dips.data.load import available_splits
 from dips.data.locate import locate, photos_of
 from dips.errors import DataError, ImageError
@@ -27,6 +26,7 @@ from dips.fitting.calibrate import LEAST_BOXES
 from dips.predict.results import REVIEWED, find_records
 from dips.predict.results import locate as locate_predicted
 from dips.system.console import counted
+from dips.system.names import some
 from dips.types import DataSet, Outline, Problem, Sample, Severity
 
 __all__ = ["add_review"]

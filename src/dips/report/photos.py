@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from dips.data.depth import Depth
 from dips.data.images import decode_image, encode_image, image_size, read_image
-from dips.data.listing import class_name
+from dips.data.labels import class_name
 from dips.errors import ImageError, RunError
 from dips.evaluate.result import ImageRow
 from dips.pictures.overlay import thumbnail

@@ -16,7 +16,7 @@ from msgspec import UNSET
 
 from dips.data.depth import Depth
 from dips.data.images import encode_image, image_size
-from dips.data.listing import class_name
+from dips.data.labels import class_name
 from dips.data.split import spread
 from dips.errors import ImageError
 from dips.formats.records import PredictionRecord, read_prediction

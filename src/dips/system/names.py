@@ -1,12 +1,13 @@
-"""Names of files as text, and paths as URLs: conversion between the system's file names and text for every file format."""
+"""Names as text for every file format and message, and paths as URLs."""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["as_text", "as_url", "file_url_path", "is_remote", "named_so", "scheme_of"]
+__all__ = ["as_text", "as_url", "file_url_path", "is_remote", "named_so", "scheme_of", "some"]
 
 _BYTES = re.compile("[\udc80-\udcff]+")  # bytes of a name that is not UTF-8, as Python represents them
 _ESCAPED = re.compile(rb"%([0-9A-F]{2})")
@@ -76,3 +77,14 @@ def is_remote(path: Path, here: Path) -> bool:
     Windows reveals the user's name to any computer named by a path in a file.
     """
     return str(path).startswith("\\\\") and not (path.drive and path.drive.casefold() == here.absolute().drive.casefold())
+
+
+def some(names: Iterable[str], most: int = 5) -> str:
+    """Return the first ``most`` names and the number of the others as text for a message.
+
+    >>> some(["tower", "none", "mast"], 2)
+    'tower, none and 1 more'
+    """
+    names = list(names)
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")

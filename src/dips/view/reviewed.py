@@ -12,11 +12,11 @@ from pathlib import Path
 
 import msgspec
 
-from dips.data.listing import some
 from dips.errors import RunError
 from dips.formats.records import BoxRecord, PredictionRecord
 from dips.system.console import counted
 from dips.system.environment import quoted
+from dips.system.names import some
 from dips.view.predictions import read_predictions
 from dips.view.review import JOURNAL, Review, ReviewBox, State, predicted_state
 
