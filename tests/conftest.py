@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import numpy as np
 import pytest
 from PIL import Image
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 
     from dips import Model
     from dips.models.backbones import Transformer
+
+hypothesis.settings.register_profile("dips", deadline=None)  # on a busy machine any example may take long
+hypothesis.settings.load_profile("dips")
 
 MakePhoto = Callable[..., Path]
 MakePrediction = Callable[..., Prediction]

@@ -32,7 +32,7 @@ def test_mix_by_loops() -> None:
     assert torch.equal(untouched, images) and whole == 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(height=st.integers(1, 40), width=st.integers(1, 40), kept=st.floats(0, 1), seed=st.integers(0, 99))
 def test_box_lies_inside_and_is_no_larger_than_drawn(height: int, width: int, kept: float, seed: int) -> None:
     x0, y0, x1, y1 = draw_box(height, width, kept, torch.Generator().manual_seed(seed))

@@ -51,7 +51,7 @@ def test_constant_maps(function: Callable[[Tensor], Tensor], value: float) -> No
 
 
 @pytest.mark.parametrize("function", ALL, ids=NAMES)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(maps=activations, scale=st.sampled_from([2.0**-20, 0.1, 3.0, 1e6]))
 def test_range_order_and_scale(function: Callable[[Tensor], Tensor], maps: Tensor, scale: float) -> None:
     found = function(maps)
@@ -62,7 +62,7 @@ def test_range_order_and_scale(function: Callable[[Tensor], Tensor], maps: Tenso
     torch.testing.assert_close(function(maps.flip(0)).flip(0), found, rtol=0, atol=0)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(maps=activations, shift=st.integers(-1000, 1000))
 def test_all_but_the_maximum_alone_ignore_the_origin(maps: Tensor, shift: int) -> None:
     for function in (min_max, partial(pas, percentile=75), partial(ivr, percentile=50)):

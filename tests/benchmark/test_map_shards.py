@@ -35,7 +35,7 @@ def alike(one: Measured, other: Measured) -> bool:
     return same and all(getattr(one, name) == getattr(other, name) for name in names)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.lists(st.integers(0, 60), max_size=8), st.integers(1, 50))
 def test_what_comes_out_is_what_went_in(seeds: list[int], cut: int) -> None:
     photos = [photo(seed) for seed in seeds]

@@ -192,7 +192,7 @@ def test_processes_make_no_difference(scored: Case, tmp_path: Path, monkeypatch:
     assert (tmp_path / "1.csv").read_bytes() == (tmp_path / "2.csv").read_bytes()
 
 
-@settings(deadline=None, max_examples=8)
+@settings(max_examples=8)
 @given(st.integers(1, 40), st.permutations(range(12)))
 def test_neither_chunks_nor_order_make_a_difference(
     tmp_path_factory: pytest.TempPathFactory, chunk: int, order: list[int]

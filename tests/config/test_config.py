@@ -173,7 +173,7 @@ def test_drone_photos_have_the_papers_crf_loss() -> None:
     assert drone.crf_full == drone.crop == 448 and drone.lambda_crf == 2e-9
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_toml_comes_back_as_it_was(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     stage, name = data.draw(st.sampled_from(SETTINGS))

@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis.extra import numpy as hnp
 
 from dips.demo import scenes
@@ -133,7 +133,6 @@ def test_arguments_out_of_range_are_refused(tmp_path: Path, wrong: dict[str, Any
         write_sample(tmp_path / "s", **wrong)
 
 
-@settings(deadline=None)
 @given(hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=9)))
 def test_run_lengths_can_be_undone(mask: np.ndarray) -> None:
     counts = run_lengths(mask)

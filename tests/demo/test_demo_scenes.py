@@ -37,7 +37,7 @@ def test_image_and_mask_have_the_size_that_was_asked_for(size: tuple[int, int]) 
     assert drawn.mask.dtype == bool
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=15, derandomize=True)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_the_box_is_tight_around_a_mask_of_sensible_size(seed: int) -> None:
     drawn = scene(seed, tower=True)
@@ -52,7 +52,7 @@ def test_the_box_is_tight_around_a_mask_of_sensible_size(seed: int) -> None:
     assert max((x1 - x0) / SMALL[0], (y1 - y0) / SMALL[1]) > 0.25
 
 
-@settings(max_examples=6, deadline=None, derandomize=True)
+@settings(max_examples=6, derandomize=True)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_a_scene_without_tower_has_neither_box_nor_mask(seed: int) -> None:
     drawn = scene(seed, tower=False)
@@ -85,7 +85,7 @@ def test_the_mask_fills_the_holes_of_the_lattice() -> None:
     assert (filled & ~drawn.mask).sum() < 0.08 * drawn.mask.sum()
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=25, derandomize=True)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_the_camera_sees_the_whole_tower_and_stays_above_the_ground(seed: int) -> None:
     rng = np.random.default_rng(seed)

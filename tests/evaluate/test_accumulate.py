@@ -150,7 +150,7 @@ def test_mistakes_name_the_photo() -> None:
     assert len(accumulator) == 0 and accumulator.result().n_boxed == 0
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.integers(0, 12), st.integers(0, 12), st.integers(0, 99))
 def test_merging_equals_counting_together(first: int, second: int, seed: int) -> None:
     rows = photos(first + second, seed)
@@ -209,7 +209,7 @@ def test_what_is_refused_is_not_counted() -> None:
     assert len(accumulator) == 0 and accumulator.result().n_boxed == 0 and np.isnan(accumulator.result().v1).all()
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(0, 99), st.sampled_from([3, 40, 1000]))
 def test_photos_are_measured_alike_without_numba(seed: int, thresholds: int) -> None:
     row = photos(2, seed)[0]

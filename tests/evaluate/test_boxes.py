@@ -132,7 +132,7 @@ def test_maps_outside_the_protocol_are_refused() -> None:
         best_iou_curve(np.ones((1, 4, 4)), [[0, 0, 1, 1]], multi_contour=True)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(small_maps, st.lists(box, min_size=1, max_size=3), st.sampled_from([1, 7, 100]))
 def test_curves_keep_their_laws(score_map: np.ndarray, boxes: list[list[int]], thresholds: int) -> None:
     one = best_iou_curve(score_map, boxes, multi_contour=False, thresholds=thresholds)
@@ -143,7 +143,7 @@ def test_curves_keep_their_laws(score_map: np.ndarray, boxes: list[list[int]], t
     assert (more >= all_).all()
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(small_maps)
 def test_boxes_are_those_of_the_protocols_words(score_map: np.ndarray) -> None:
     """Against flood fills written from the words of the protocol, without OpenCV."""

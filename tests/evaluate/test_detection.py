@@ -102,7 +102,7 @@ def test_matching_by_hand() -> None:
 box = st.tuples(*[st.integers(0, 6)] * 2, *[st.integers(1, 6)] * 2).map(lambda b: (b[0], b[1], b[0] + b[2], b[1] + b[3]))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(found=st.lists(box, max_size=5), true=st.lists(box, max_size=5))
 def test_matching_is_greedy(found: list[tuple[int, ...]], true: list[tuple[int, ...]]) -> None:
     pairs = match_boxes(found, true)
@@ -117,7 +117,7 @@ def test_matching_is_greedy(found: list[tuple[int, ...]], true: list[tuple[int, 
             free.remove(partner)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(found=st.lists(box, max_size=4), true=st.lists(box, max_size=4))
 def test_matching_is_at_least_half_of_the_best(found: list[tuple[int, ...]], true: list[tuple[int, ...]]) -> None:
     """As every greedy matching that cannot be extended is."""
@@ -130,7 +130,7 @@ def test_matching_is_at_least_half_of_the_best(found: list[tuple[int, ...]], tru
     assert best / 2 <= len(match_boxes(found, true)) <= best
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 9999), photos=st.integers(1, 4))
 def test_laws_of_the_three_numbers(seed: int, photos: int) -> None:
     rng = np.random.default_rng(seed)

@@ -35,7 +35,7 @@ def test_average_precision_by_hand() -> None:
     assert pxap([[[0.8, 0.6, 0.4]]], [[[1, 0, 1]]]) == pytest.approx(100 * (1 / 2 + 1 / 2 * 2 / 3))
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(0, 1000))
 def test_merging_equals_counting_together(seed: int) -> None:
     maps, masks = made(seed)

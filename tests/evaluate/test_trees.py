@@ -65,19 +65,19 @@ def check(levels: Levels) -> None:
     assert sorted(map(tuple, tree_boxes(levels, single=False)[0])) == sorted(map(tuple, trees[0]))
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(few_values)
 def test_few_values(levels: Levels) -> None:
     check(levels)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(any_values)
 def test_any_values(levels: Levels) -> None:
     check(levels)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(shapes())
 def test_shapes(levels: Levels) -> None:
     check(levels)
@@ -104,7 +104,7 @@ truths = st.lists(
 ).map(lambda rows: [[x, y, x + w, y + h] for x, y, w, h in rows])
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(score_maps, truths, st.sampled_from([1, 3, 100, 1000]))
 def test_curves_do_not_differ_without_numba(score_map: np.ndarray, truth: list[list[int]], thresholds: int) -> None:
     """The whole way, ground-truth boxes outside the map among them."""

@@ -31,7 +31,7 @@ def test_two_models_in_one_file_are_refused(items: list[Item], tmp_path: Path, n
 names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"), min_size=1, max_size=20)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(names, min_size=1, max_size=4, unique=True))
 def test_any_class_name(classes: list[str]) -> None:
     record = PredictionRecord(

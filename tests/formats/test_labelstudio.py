@@ -72,7 +72,7 @@ def test_label_studio_addresses(items: list[Item], tmp_path: Path, folder: str, 
     assert task["data"]["image"] == f"/data/local-files/?d={address}" and task["predictions"][0]["result"] == []
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.integers(0, 2**32), st.integers(0, 40), st.integers(0, 40), st.integers(0, 400), st.integers(0, 400))
 def test_brush_strokes_of_a_part(seed: int, left: int, top: int, right: int, bottom: int) -> None:
     part = np.random.default_rng(seed).random((5, 7)) < 0.5

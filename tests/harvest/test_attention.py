@@ -53,7 +53,7 @@ def test_number_of_maps(heads: int, count: int) -> None:
     torch.testing.assert_close(maps[:, 1:], normalised(raw[:, : count - 1]))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**16), factor=st.floats(1e-6, 1e6), floor=st.floats(0.0, 5.0))
 def test_normalising_is_a_division_by_the_maximum(seed: int, factor: float, floor: float) -> None:
     maps = torch.rand(2, 3, 4, generator=torch.Generator().manual_seed(seed)) + floor + 1e-3

@@ -229,7 +229,7 @@ def test_the_fit_is_reproducible_and_leaves_its_input_alone() -> None:
     assert torch.equal(made.features.attention, same.features.attention)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(factor=st.sampled_from([0.1, 0.5, 4.0, 16.0]), shift=st.sampled_from([-8.0, 0.0, 2.0]), attention=st.floats(0.01, 100.0))
 def test_scale_and_origin_of_features_do_not_matter(factor: float, shift: float, attention: float) -> None:
     made = scene(12, 4, 2)
@@ -316,7 +316,7 @@ def test_standardisation_is_folded_in() -> None:
     torch.testing.assert_close(got.flatten(1), expected, atol=1e-4, rtol=1e-4)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 999))
 def test_sums_on_the_blocks_own_grids_are_those_on_the_joint_one(seed: int) -> None:
     made = scene(6, 3, seed=seed)
@@ -372,7 +372,7 @@ def test_upsampling_as_a_matrix(cells: int, grid: int) -> None:
     torch.testing.assert_close(resampled(block, rows), expected)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 9999), fraction=st.sampled_from([0.0, 0.1, 0.5, 0.9]), steps=st.sampled_from([2, 5, 1000]))
 def test_what_is_called_object(seed: int, fraction: float, steps: int) -> None:
     """The highest cells, as many as was asked for, or between 6% and 75% by Otsu; cells of one value share their side."""

@@ -29,7 +29,7 @@ def squares(*corners: tuple[int, int, int, float], side: int = 20) -> NDArray[np
     return level_map
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(levels=BYTES)
 def test_foreground_is_strictly_above_otsu_on_the_8_bit_map(levels: NDArray[np.uint8]) -> None:
     level_map: FloatArray = levels.astype(np.float32) / np.float32(255)
@@ -46,7 +46,7 @@ def test_foreground_is_strictly_above_otsu_on_the_8_bit_map(levels: NDArray[np.u
         np.testing.assert_allclose(box * 9, [x.min(), y.min(), x.max() + 1, y.max() + 1], atol=1e-5)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(levels=BYTES, factor=st.floats(0.01, 1.0))
 def test_only_the_shares_of_the_maximum_count(levels: NDArray[np.uint8], factor: float) -> None:
     level_map = levels.astype(np.float64) / 255

@@ -57,7 +57,7 @@ def test_image_by_hand() -> None:
     assert not torch.allclose(once.reshape(20), maps.clamp(min=0))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 1000), factor=st.floats(0.01, 100.0))
 def test_image_does_not_care_for_scales_nor_for_company(seed: int, factor: float) -> None:
     attention, keys, _ = scene(2, seed=seed)

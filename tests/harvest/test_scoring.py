@@ -72,7 +72,7 @@ def test_box_view() -> None:
     assert np.array_equal(view[outside], blurred(image)[outside])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     x=st.integers(0, 90),
     y=st.integers(0, 90),
@@ -138,7 +138,7 @@ def test_nothing_to_score() -> None:
     assert len(nothing) == 1 and nothing[0].shape == (0,)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(values=st.lists(st.floats(0, 1, width=32), max_size=12), top_p=st.integers(1, 9), min_score=st.floats(0, 1, width=32))
 def test_best(values: list[float], top_p: int, min_score: float) -> None:
     scores = np.array(values, np.float32)

@@ -59,7 +59,7 @@ def test_records_come_back_as_they_were(shelf: Shelf) -> None:
     assert shelf.get("ac") is None and shelf.get("1c") is None
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(steps=st.lists(st.dictionaries(st.integers(0, 60), st.integers(0, 9), max_size=5), max_size=6))
 def test_behaves_like_a_dictionary(tmp_path_factory: pytest.TempPathFactory, steps: list[dict[int, int]]) -> None:
     shelf, model = Shelf(tmp_path_factory.mktemp("shelf")), dict[str, int]()

@@ -88,7 +88,7 @@ def test_keys_are_those_of_the_last_block() -> None:
     torch.testing.assert_close(model(images).keys, keys)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(rows=st.integers(1, 6), columns=st.integers(1, 6), batch=st.integers(1, 3))
 def test_any_grid_and_a_share_of_one(rows: int, columns: int, batch: int) -> None:
     model = random_transformer("vit_tiny_patch16_224", embed_dim=24, depth=1, num_heads=3)

@@ -47,7 +47,7 @@ def naive(linear: LinearMap, features: list[Tensor], priors: Tensor) -> Tensor:
     return result
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(outputs=st.integers(1, 9), grids=st.sampled_from([(8, 4, 6), (4, 4, 4), (1, 7, 2)]), seed=st.integers(0, 99))
 def test_equals_the_naive_loop(outputs: int, grids: tuple[int, ...], seed: int) -> None:
     linear, features = made(outputs, seed=seed), blocks(grids=grids, seed=seed)
@@ -103,7 +103,7 @@ def test_a_sure_class_decides_alone() -> None:
         torch.testing.assert_close(small(features, sure), single(features, torch.ones(2, 1)), atol=1e-3, rtol=1e-3)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 999))
 def test_adding_grids_is_symmetric_and_adds_evidence(seed: int) -> None:
     random = torch.Generator().manual_seed(seed)

@@ -49,7 +49,7 @@ def test_equals_scikit_learn() -> None:
     assert 0.4 < fit.accuracy < 1, "the problem should be neither hopeless nor trivial"
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(scale=st.floats(0.01, 100), shift=st.floats(-50, 50), seed=st.integers(0, 5))
 def test_scale_and_origin_of_features_do_not_matter(scale: float, shift: float, seed: int) -> None:
     x, y = clusters(seed, per_class=8, spread=2.0)
@@ -93,7 +93,7 @@ def test_balance_helps_the_rare_class() -> None:
     assert recall[0] < recall[1] < recall[2]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(counts=st.lists(st.integers(0, 9), min_size=2, max_size=5).filter(any), strength=st.floats(0, 1))
 def test_balance_takes_the_logarithm_of_the_fractions_off(counts: list[int], strength: float) -> None:
     probe = LinearProbe(3, len(counts))

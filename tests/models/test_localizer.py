@@ -24,7 +24,7 @@ def localizer() -> Localizer:
     return Localizer("test_efficientnet", channels=CHANNELS).eval()
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(height=st.integers(1, 70), width=st.integers(1, 70), batch=st.integers(1, 2))
 def test_any_size(localizer: Localizer, height: int, width: int, batch: int) -> None:
     with torch.no_grad():

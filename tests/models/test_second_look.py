@@ -30,7 +30,7 @@ def expected_window(mask: np.ndarray, peak: tuple[int, int]) -> list[float]:
     return [window[0][0], window[1][0], window[0][1], window[1][1]]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(4, 16), st.integers(0, 10**6), st.floats(0.05, 0.7))
 def test_the_window_holds_the_component_of_the_peak(side: int, seed: int, density: float) -> None:
     rng = np.random.default_rng(seed)

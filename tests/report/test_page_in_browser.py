@@ -102,7 +102,7 @@ def test_boxes_are_those_of_python(page: Page, show: Open, make_page: Callable[.
         maps(), shares, shares.map(lambda share: share**3), st.sampled_from([1, 2, 100]), shares.map(lambda s: s / 2)
     )
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=60, suppress_health_check=list(HealthCheck))
     @given(st.lists(cases, min_size=1, max_size=8))
     def law(drawn: list[tuple[np.ndarray, float, float, int, float]]) -> None:
         agree(page, drawn)

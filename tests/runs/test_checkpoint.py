@@ -108,7 +108,7 @@ metas = st.builds(
 )
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(meta=metas)
 def test_any_description_survives(meta: ModelMeta, tmp_path_factory: pytest.TempPathFactory, nets: StoredModel) -> None:
     folder = tmp_path_factory.mktemp("meta")

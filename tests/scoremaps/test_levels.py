@@ -103,7 +103,7 @@ def test_settings_out_of_range_are_named(setting: dict[str, float]) -> None:
         boxes_from_map(np.ones((3, 3)), **arguments)  # type: ignore[arg-type]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(maps, st.floats(0, 1), st.floats(0, 1), st.integers(1, 4))
 def test_laws_of_boxes(score_map: np.ndarray, threshold: float, min_area: float, max_boxes: int) -> None:
     boxes, scores, regions = boxes_from_map(score_map, threshold, min_area=min_area, max_boxes=max_boxes)

@@ -16,7 +16,7 @@ masks = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, min_side=1, max_si
 corners = st.tuples(st.integers(0, 50), st.integers(0, 50))
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(masks, corners)
 def test_polygons_are_valid_and_exact(mask: np.ndarray, corner: tuple[int, int]) -> None:
     shape = shapely.geometry.MultiPolygon(polygons(mask, corner))
@@ -31,7 +31,7 @@ def test_polygons_are_valid_and_exact(mask: np.ndarray, corner: tuple[int, int])
         assert part.exterior.is_ccw and not any(hole.is_ccw for hole in part.interiors)
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(masks, corners)
 def test_an_outline_survives_rounding(mask: np.ndarray, corner: tuple[int, int]) -> None:
     _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)

@@ -15,7 +15,7 @@ from dips.scoremaps.rle import area, bounds, decode, encode, run_lengths
 masks = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12))
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(masks)
 def test_the_strings_are_cocos_own(mask: np.ndarray) -> None:
     theirs = coco.encode(np.asfortranarray(mask, np.uint8))
@@ -25,7 +25,7 @@ def test_the_strings_are_cocos_own(mask: np.ndarray) -> None:
     assert np.array_equal(decode(counts, size), mask) and area(counts) == mask.sum() == coco.area(theirs)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(masks, st.integers(0, 5), st.integers(0, 5), st.integers(0, 5), st.integers(0, 5))
 def test_a_part_is_encoded_like_the_photo(mask: np.ndarray, left: int, top: int, right: int, bottom: int) -> None:
     photo = np.pad(mask, ((top, bottom), (left, right)))
@@ -35,7 +35,7 @@ def test_a_part_is_encoded_like_the_photo(mask: np.ndarray, left: int, top: int,
     assert np.array_equal(decode(counts, size, box=(left, top, left + mask.shape[1], top + mask.shape[0])), mask)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(masks, st.data())
 def test_a_part_is_decoded_like_the_photo(mask: np.ndarray, data: st.DataObject) -> None:
     height, width = mask.shape
@@ -44,7 +44,7 @@ def test_a_part_is_decoded_like_the_photo(mask: np.ndarray, data: st.DataObject)
     assert np.array_equal(decode(encode(mask), (width, height), box=(x0, y0, x1, y1)), mask[y0:y1, x0:x1])
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.lists(st.integers(1, 2**40), min_size=1, max_size=12), st.booleans())
 def test_numbers_of_every_length(runs: list[int], from_one: bool) -> None:
     # what no test could hold as a mask: counts alone, written by the rule of the format, one by one
@@ -100,7 +100,7 @@ def test_damage_is_told(counts: str, words: str) -> None:
         decode(counts, (3, 2))
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(masks)
 def test_bounds_are_those_of_the_mask(mask: np.ndarray) -> None:
     size = (mask.shape[1], mask.shape[0])

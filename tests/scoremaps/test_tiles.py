@@ -5,7 +5,7 @@ from __future__ import annotations
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from dips.scoremaps.levels import boxes_from_map
 from dips.scoremaps.tiles import Blend, CellBlend, ClassVote, Tiles
@@ -13,7 +13,6 @@ from dips.scoremaps.tiles import Blend, CellBlend, ClassVote, Tiles
 lengths = st.integers(1, 400)
 
 
-@settings(deadline=None)
 @given(lengths, lengths, st.integers(1, 200), st.floats(0, 0.75))
 def test_tiles_cover_the_photo_and_overlap(width: int, height: int, side: int, overlap: float) -> None:
     tiles = Tiles.plan((width, height), side, overlap)

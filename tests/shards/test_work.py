@@ -182,7 +182,7 @@ def test_no_items_are_no_shards(machine: Machine) -> None:
     assert machine.run(plan, say) == [] and list(merge.results(machine.shards(plan))) == []
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(count=st.integers(1, 60), size=st.integers(1, 20), step=st.integers(1, 8), seed=st.integers(0, 10**6))
 def test_kills_between_any_two_steps_change_nothing(count: int, size: int, step: int, seed: int) -> None:
     kill_often(Machine(), count, size, step, random.Random(seed))
@@ -231,7 +231,7 @@ def kill_often(machine: Machine, count: int, size: int, step: int, chance: rando
     assert machine.files.names("") == []
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(seed=st.integers(0, 10**6), workers=st.integers(2, 5))
 def test_workers_that_take_turns_and_die(seed: int, workers: int) -> None:
     """Steps of several workers in any order, some of them killed in the middle of a shard."""

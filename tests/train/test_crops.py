@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dips.data.images import resize_image
@@ -25,7 +25,6 @@ def drawn_crops(draw: st.DrawFn) -> Crops:
 
 
 @given(drawn_crops())
-@settings(deadline=None)
 def test_all_kinds_of_tensors_move_alike(crops: Crops) -> None:
     images = torch.randint(0, 256, (len(crops), 3, crops.frame, crops.frame), dtype=torch.uint8, generator=generator(1))
     cropped = crops.apply_to(images)

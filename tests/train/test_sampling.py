@@ -47,7 +47,7 @@ def test_pool_equals_sorting(share: float) -> None:
     assert torch.equal(highest(values, mask, share), naive)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     values=st.lists(st.integers(0, 7), min_size=1, max_size=40),
     bits=st.integers(0, 2**40 - 1),

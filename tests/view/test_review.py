@@ -266,7 +266,7 @@ step = st.one_of(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(step, max_size=12))
 def test_any_changes_survive_and_undo_is_their_inverse(steps: list[Any]) -> None:
     """The states in memory, those read back, and those of a plain model with a stack are the same after every step."""
