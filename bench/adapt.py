@@ -155,13 +155,14 @@ def draw(done: dict[str, Any], file: Path) -> None:
     figure, axes = pyplot.subplots(1, 3, figsize=(10, 3), layout="constrained")
     titles = {"loss": "loss", "entropy": "teacher: entropy (information dashed)", "spread": "spread of features"}
     for axis, (name, title) in zip(axes, titles.items(), strict=True):
-        for number, run in enumerate(done["seeds"].values()):
+        for number, (seed, run) in enumerate(done["seeds"].items()):
             checks = [check for check in run["adapted"]["checks"] if name in check]
             steps = [check["step"] for check in checks]
-            axis.plot(steps, [check[name] for check in checks], color=f"C{number}")
+            axis.plot(steps, [check[name] for check in checks], color=f"C{number}", label=f"seed {seed}")
             if name == "entropy":
                 axis.plot(steps, [check["information"] for check in checks], color=f"C{number}", linestyle="--")
         axis.set(title=title, xlabel="step")
+    axes[0].legend()
     figure.savefig(file)
 
 
