@@ -6,6 +6,7 @@ In: keys of the frozen transformer's last block. Out: score maps on its patches.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -39,12 +40,14 @@ whose keys share a large constant (see :func:`~dips.baselines.frozen.centred`) n
 boxes, the first is used."""
 
 MEAN_PHOTOS = 32
-"""Number of training photos, evenly spread, used for the data set's mean key; each has a thousand patches."""
+"""Number of training photos, evenly spread, used for the data set's mean key; each has hundreds of patches."""
 
 EPS = 1e-5
 """Weight of the other edges: the paper's value."""
 
 Array = NDArray[np.float64]
+
+_WAYS = tuple(product(CENTRINGS, TAUS))
 
 
 def edges(keys: Tensor, tau: float, eps: float) -> Array:
@@ -108,15 +111,10 @@ class TokenCut(FrozenMethod):
     def train(self, study: Study) -> Fit:
         """Choose size, centring and tau by MaxBoxAccV2 on validation; no weights are trained."""
         means = {size: self._mean_key(study, size) for size in SIZES}
-        ways, scores = list(product(CENTRINGS, TAUS)), list[float]()
+        scores: list[float] = []
         for size, mean in means.items():
-
-            def maps(images: Tensor, labels: Tensor, mean: Tensor = mean) -> list[Tensor]:
-                keys = self.transformer(images, images.shape[-1]).keys
-                return [_cut(_subtracted(keys, centring, mean), tau) for centring, tau in ways]
-
-            scores += score_candidates(study, maps, len(ways), size) or []
-        options = list(product(SIZES, ways))
+            scores += score_candidates(study, partial(self._each_way, mean=mean), len(_WAYS), size) or []
+        options = list(product(SIZES, _WAYS))
         self.side, (self.centring, self.tau) = options[best_of(scores) if scores else 0]
         self.mean = means[self.side]
         words = f"{self.side} px, centring: {self.centring}, tau {self.tau:g}"
@@ -127,6 +125,10 @@ class TokenCut(FrozenMethod):
             for (size, (centring, tau)), score in zip(options, scores, strict=True)
         )
         return Fit(chosen=f"{words} by the ground-truth boxes of validation", curve=curve)
+
+    def _each_way(self, images: Tensor, labels: Tensor, *, mean: Tensor) -> list[Tensor]:
+        keys = self.transformer(images, images.shape[-1]).keys
+        return [_cut(_subtracted(keys, centring, mean), tau) for centring, tau in _WAYS]
 
     def _mean_key(self, study: Study, size: int) -> Tensor:
         count = len(study.train)
