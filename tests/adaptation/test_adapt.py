@@ -94,6 +94,20 @@ def test_a_run_that_was_killed_goes_on(
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
 
 
+def test_the_folder_of_the_file_is_made(folder: Path, tmp_path: Path, tiny_weights: Path) -> None:
+    run(folder, tiny_weights, tmp_path / "new" / "mine.safetensors")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["mine.safetensors"]
+
+
+def test_nothing_is_overwritten(folder: Path, tmp_path: Path, tiny_weights: Path) -> None:
+    out = tmp_path / "mine.safetensors"
+    out.write_bytes(b"written since the command began")
+    with pytest.raises(RunError, match=r"mine\.safetensors already exists; nothing was changed"):
+        run(folder, tiny_weights, out)
+    assert out.read_bytes() == b"written since the command began"
+    assert {path.name for path in tmp_path.iterdir()} == {"photos", "mine.safetensors"}
+
+
 def test_two_commands_on_one_file_are_refused(folder: Path, tmp_path: Path, tiny_weights: Path) -> None:
     with (
         only_one(tmp_path / "mine.resume.lock", tmp_path, "dips adapt", remove=True),
@@ -107,7 +121,7 @@ def test_two_commands_on_one_file_are_refused(folder: Path, tmp_path: Path, tiny
 
 def test_bad_input(folder: Path, tmp_path: Path, tiny_weights: Path) -> None:
     out = tmp_path / "mine.safetensors"
-    with pytest.raises(DataError, match="needs 2 photos"):
+    with pytest.raises(DataError, match="needs at least 2"):
         run(folder / "0.jpg", tiny_weights, out)
     with pytest.raises(WeightsError, match=r"^adapt\.sst: 'test_efficientnet' is not a vision transformer"):
         run(folder, tiny_weights, out, replace(TINY, sst="test_efficientnet"))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
+from dips.adaptation import crops
 from dips.adaptation.crops import Crops, Feed, crop_sides
 
 from .conftest import CONFIG, MemoryPhotos
@@ -69,11 +71,34 @@ def test_every_photo_once_in_a_pass() -> None:
     assert sorted(seen[:6]) == sorted(seen[6:]) == list(range(6)) and seen[:6] != seen[6:]
 
 
+def test_each_crop_has_its_own_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blur at 1, 0.1 and 0.5, solarisation of the second crop alone (Caron et al., appendix); local crops show less."""
+    made: list[tuple[object, ...]] = []
+    original = crops._augmentation
+
+    def spy(side: int, scale: tuple[float, float], colour: float, *, blur: float, solarise: float) -> Any:
+        made.append((side, scale, blur, solarise))
+        return original(side, scale, colour, blur=blur, solarise=solarise)
+
+    monkeypatch.setattr(crops, "_augmentation", spy)
+    Feed(MemoryPhotos(), replace(CONFIG, scale=0.3), 8)
+    assert made == [(32, (0.3, 1.0), 1.0, 0.0), (32, (0.3, 1.0), 0.1, 0.2), (16, (0.05, 0.3), 0.5, 0.0)]
+
+
+def test_only_the_second_crop_is_solarised() -> None:
+    photos = MemoryPhotos(2)
+    photos.photos = [torch.full((3, 40, 48), 250, dtype=torch.uint8)] * 2
+    pairs = drawn(Feed(photos, replace(CONFIG, colour=1.0), 8), 0, 12)
+    large, small = (torch.stack(part).float().mean((-3, -2, -1)) for part in zip(*pairs, strict=True))
+    assert (large[:, 1] < 60).any(), "jitter alone leaves such a photo brighter than this"
+    assert (large[:, 0] >= 60).all() and (small >= 60).all()
+
+
 def test_without_colour_only_the_place_changes() -> None:
-    """A photo of one colour keeps it but where it is solarised, which turns what is bright."""
+    """A photo of one colour keeps it."""
     photos = MemoryPhotos(2)
     photos.photos = [torch.full((3, 40, 48), 90, dtype=torch.uint8)] * 2
     plain = drawn(Feed(photos, replace(CONFIG, colour=0.0), 8))
-    assert all((part.float() - 90).abs().max() <= 1 for crops in plain for part in crops)
+    assert all((part.float() - 90).abs().max() <= 1 for pair in plain for part in pair)
     coloured = drawn(Feed(photos, replace(CONFIG, colour=1.0), 8))
-    assert any((part.float() - 90).abs().max() > 10 for crops in coloured for part in crops)
+    assert any((part.float() - 90).abs().max() > 10 for pair in coloured for part in pair)

@@ -59,10 +59,10 @@ def test_the_teacher_moves_by_the_momentum(fabric: Fabric) -> None:
 
 
 def test_rates_and_decay_are_those_of_the_step(fabric: Fabric) -> None:
-    learner = learner_of(fabric, replace(CONFIG, head_first=0.0, weight_decay=0.1, weight_decay_end=0.3))
+    learner = learner_of(fabric, replace(CONFIG, head_first=0.0, head_lr=1e-2, weight_decay=0.1, weight_decay_end=0.3))
     learner.step(CROPS, 9)
     groups = {(group["part"], group["decays"]): group for group in learner.optimizer.param_groups}
-    assert groups["body", True]["lr"] == pytest.approx(1e-5) and groups["head", True]["lr"] == pytest.approx(1e-5)
+    assert groups["body", True]["lr"] == pytest.approx(1e-5) and groups["head", True]["lr"] == pytest.approx(1e-4)
     assert groups["body", True]["weight_decay"] == groups["head", True]["weight_decay"] == 0.3
     assert groups["body", False]["weight_decay"] == groups["head", False]["weight_decay"] == 0
     assert all(parameter.ndim == 1 for parameter in groups["body", False]["params"])

@@ -119,14 +119,19 @@ def test_a_collapse_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     config = replace(CONFIG, steps=8, checks=4)
     with pytest.raises(RunError, match=r"collapsed at step 4: its features .* no weights were written\. Lower adapt\.lr"):
         fit(tmp_path / "state", config)
-    assert "WARNING: the teacher is collapsing: its features are nearly the same" in capsys.readouterr().err
+    errors = capsys.readouterr().err
+    assert "WARNING: the teacher is collapsing: its features are nearly the same" in errors
+    assert errors.count("WARNING") == 1, "the second alarm is the error itself"
     assert not (tmp_path / "state").exists(), "with other settings it begins from the start"
 
 
-def test_a_collapse_at_the_end_stops_it_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_collapse_at_the_end_stops_it_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(Learner, "health", health(0.5, 0.5, 0.04))
     with pytest.raises(RunError, match="collapsed at step 6"):
         fit(tmp_path / "state")
+    assert "WARNING" not in capsys.readouterr().err
 
 
 def test_a_single_alarm_is_a_warning(
@@ -146,8 +151,9 @@ def test_the_head_alone_gives_no_alarm(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_a_loss_that_is_not_finite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Learner, "step", lambda *_: float("nan"))
-    with pytest.raises(RunError, match=r"not finite at step 1; lower adapt\.lr \(now 0\.001\)"):
+    with pytest.raises(RunError, match=r"not finite at step 1; no weights were written\. Lower adapt\.lr \(now 0\.001\)"):
         fit(tmp_path / "state")
+    assert not (tmp_path / "state").exists(), "the repeated command starts again, with another rate"
 
 
 def test_a_batch_that_processes_cannot_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

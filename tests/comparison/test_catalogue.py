@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from dips.baselines.cam import Cam
+from dips.baselines.untrained import Centre, Head
 from dips.comparison.catalogue import METHODS, choose_methods, create_methods
 from dips.errors import ConfigError
 
@@ -73,6 +75,22 @@ def test_each_call_creates_methods_anew_from_a_file_that_is_imported_once(tmp_pa
     choices = choose_methods([f"{file}:Mine"])
     (*_, first), (*_, second) = (create_methods(choices, lambda: 3) for _ in range(2))
     assert type(first) is type(second) and first is not second and (tmp_path / "imports").read_text() == "x"
+
+
+def test_two_methods_of_one_name(tmp_path: Path) -> None:
+    for file in ("a.py", "b.py"):
+        (tmp_path / file).write_text(OWN)
+    with pytest.raises(ConfigError, match=r"two of them are called 'mine'; rename one"):
+        names(f"{tmp_path / 'a.py'}:Mine", f"{tmp_path / 'b.py'}:Mine")
+    assert names(f"{tmp_path / 'a.py'}:Mine", f"{tmp_path / 'a.py'}:Mine")[-1] == "mine", "twice the same is once"
+
+
+@pytest.mark.parametrize("name", ["cam", "../up", "Mine"])
+def test_a_method_from_python_has_a_name_of_its_own(name: str) -> None:
+    kind = type("Mine", (Centre,), {"name": name})
+    with pytest.raises(ConfigError, match=f"--methods Mine: its name, '{name}', must be different"):
+        choose_methods([kind()])
+    assert len(choose_methods([Cam(), Head(2)])) == 2
 
 
 def test_what_a_method_of_ones_own_needs_must_exist(tmp_path: Path) -> None:

@@ -137,6 +137,24 @@ def test_a_sheet_of_another_number_of_photos_is_refused(run: Compare, kinds: Any
     run([kinds.Bright()], photos=2)
 
 
+def test_what_was_measured_on_another_ground_truth_is_measured_again(
+    run: Compare, kinds: Any, scenes: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One table never mixes two: a corrected box changes all rows, or leaves out those that were not measured again."""
+    data = tmp_path / "data"
+    shutil.copytree(scenes, data)
+    run([kinds.Learner(), kinds.Bright()], data=data)
+    boxes = data / "test.coco.json"
+    coco = json.loads(boxes.read_text())
+    coco["annotations"][0]["bbox"][2] += 1
+    boxes.write_text(json.dumps(coco))
+    capfd.readouterr()
+    assert [row["name"] for row in run([kinds.Learner()], data=data)["methods"]] == ["learner"]
+    assert "left out of the table, measured on other photos or another ground truth: bright (seed 0)" in capfd.readouterr().err
+    assert {row["name"] for row in run([kinds.Bright()], data=data)["methods"]} == {"learner", "bright"}
+    assert kinds.Learner.fits == 1, "what was learned does not depend on them"
+
+
 def test_other_settings_are_refused(run: Compare, kinds: Any, tmp_path: Path) -> None:
     run([kinds.Bright()])
     with pytest.raises(RunError, match=r"train\.epochs"):
@@ -243,7 +261,7 @@ def test_one_name_and_another_first_seed(run: Compare, tmp_path: Path) -> None:
     assert (tmp_path / "out" / "seed-5" / "centre" / "test.json").is_file()
 
 
-@pytest.mark.parametrize("budget", [0.0, -1.0, float("nan"), "long"])
+@pytest.mark.parametrize("budget", [0.0, -1.0, float("nan"), float("inf"), "long"])
 def test_a_budget_is_above_zero(scenes: Path, tmp_path: Path, budget: Any) -> None:
     import dips
 
@@ -251,6 +269,9 @@ def test_a_budget_is_above_zero(scenes: Path, tmp_path: Path, budget: Any) -> No
         dips.compare(scenes, out=tmp_path / "out", methods=["centre"], budget=budget)
     with pytest.raises(ConfigError, match=r"--stride 12: give 8, 16 or 32"):
         dips.compare(scenes, out=tmp_path / "out", methods=["centre"], stride=12)
+    with pytest.raises(ConfigError, match=r"--photos -1 must be at least 0"):
+        dips.compare(scenes, out=tmp_path / "out", methods=["centre"], photos=-1)
+    assert not (tmp_path / "out").exists()
 
 
 def test_another_budget_or_stride_is_another_comparison(run: Compare, kinds: Any, tmp_path: Path) -> None:

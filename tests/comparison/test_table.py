@@ -131,13 +131,14 @@ def test_it_says_what_took_longer_than_the_budget(comparison: Record) -> None:
     cam["runs"][0]["fit"]["seconds"] = 180.0
     assert over(comparison) == ["More than 1.1 times the budget: CAM (3.0 min)"]
     cam["runs"][0]["fit"]["fixed"] = 170.0  # with 30 s below it
-    more = "Of these, harvest or what it builds on took longer by itself, which no budget shortens: CAM"
+    more = "Of these, work that no budget shortens (harvest, what it builds on, choices) took longer: CAM"
     assert over(comparison)[1:] == [f"{more} (2.4 min)"]
     for run in dips["runs"]:
         run["fit"].update(seconds=240.0, steps=0)
     assert over(comparison) == [
         "More than 1.1 times the budget: DiPS (4.0 min), CAM (3.0 min)",
-        "Of these, harvest or what it builds on took longer by itself, which no budget shortens: DiPS (4.0 min), CAM (2.4 min)",
+        "Of these, work that no budget shortens (harvest, what it builds on, choices) took longer: DiPS (4.0 min), "
+        "CAM (2.4 min)",
     ], "what takes no step cannot be shortened"
 
 

@@ -8,12 +8,10 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from dips.errors import WeightsError
 from dips.models.classifier import Classifier
-from dips.models.frozen import FrozenNetworks, Look, whole_patches
+from dips.models.frozen import FrozenNetworks, Look
 from dips.models.inputs import resize_to, to_tensor
 
 from ..conftest import random_transformer
@@ -98,9 +96,3 @@ def test_what_is_remembered_is_no_weight(frozen: FrozenNetworks) -> None:
     before = set(frozen.state_dict())
     frozen.look_at_squares(np.zeros((1, 64, 64, 3), np.uint8), CPU)
     assert set(frozen.state_dict()) == before and {name.split(".")[0] for name in before} == {"classifier", "transformer"}
-
-
-@given(size=st.integers(28, 2048), patch=st.sampled_from([8, 14, 16]))
-def test_whole_patches(size: int, patch: int) -> None:
-    side = whole_patches(size, patch)
-    assert side % patch == 0 and side >= patch and abs(side - size) <= patch / 2

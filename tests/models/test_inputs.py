@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from dips.models.inputs import resize_to, to_tensor
+from dips.models.inputs import resize_to, to_tensor, whole_patches
 
 
 def test_photos_become_a_batch() -> None:
@@ -32,3 +34,9 @@ def test_shrinking_averages() -> None:
     board = (torch.arange(64)[:, None] + torch.arange(64)) % 2
     small = resize_to(board.float().expand(1, 3, 64, 64), 16)
     assert (small - 0.5).abs().max() < 0.05
+
+
+@given(size=st.integers(28, 2048), patch=st.sampled_from([8, 14, 16]))
+def test_whole_patches(size: int, patch: int) -> None:
+    side = whole_patches(size, patch)
+    assert side % patch == 0 and side >= patch and abs(side - size) <= patch / 2

@@ -18,7 +18,7 @@ from dips.adaptation.photos import read_photos
 from dips.config import AdaptConfig
 from dips.data.problems import ProblemList
 from dips.data.sources import Source
-from dips.errors import WeightsError
+from dips.errors import RunError, WeightsError
 from dips.models.backbones import load_vit
 from dips.models.weights.adapted import Adapted, write_adapted
 from dips.models.weights.resolve import resolve
@@ -70,7 +70,7 @@ def adapt(
     Raises:
         DataError: too few photos can be read.
         WeightsError: there are no weights to start from.
-        RunError: the teacher collapsed, or ``out`` is in use by another process or belongs to a different run.
+        RunError: the teacher collapsed; ``out`` exists, is in use by another process, or its state belongs to a different run.
     """
     fabric = launch_fabric(device)
     try:
@@ -87,6 +87,8 @@ def adapt(
     state_file = out.with_name(f"{out.stem}.resume.safetensors")
     first = fabric.is_global_zero
     with only_one(state_file.with_suffix(".lock"), out, "dips adapt", remove=True) if first else nullcontext():
+        if out.exists():  # another process may have written it since the command began
+            raise RunError(f"{out} already exists; nothing was changed. Choose another --out or remove it")
         state, progress = fit_transformer(
             partial(load_vit, source),
             found,
@@ -95,21 +97,21 @@ def adapt(
             state_file=state_file,
             origin={"fingerprint of the photos": found.fingerprint, "weights": source.sha256},
         )
-    record = Adapted(
-        arch=source.arch,
-        note=f"{source.title}, adapted to {counted(len(found), 'photo')}",
-        licence=source.licence,
-        source=source.record(),
-        photos=len(found),
-        fingerprint=found.fingerprint,
-        settings=dataclasses.asdict(config),
-        steps=progress.step,
-        seconds=round(progress.seconds, 3),
-        checks=progress.checks,
-        environment={"dips": __version__, **environment(fabric.device)},
-    )
-    if fabric.is_global_zero:
-        write_adapted(out, state, record)
-        state_file.unlink(missing_ok=True)
+        record = Adapted(
+            arch=source.arch,
+            note=f"{source.title}, adapted to {counted(len(found), 'photo')}",
+            licence=source.licence,
+            source=source.record(),
+            photos=len(found),
+            fingerprint=found.fingerprint,
+            settings=dataclasses.asdict(config),
+            steps=progress.step,
+            seconds=round(progress.seconds, 3),
+            checks=progress.checks,
+            environment={"dips": __version__, **environment(fabric.device)},
+        )
+        if first:
+            write_adapted(out, state, record)
+            state_file.unlink(missing_ok=True)
     fabric.barrier()
     return AdaptResult(out, record, found.skipped)

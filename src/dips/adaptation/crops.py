@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from dips.config import AdaptConfig
+from dips.models.inputs import whole_patches
 from dips.train.batches import derive_seed
 
 __all__ = ["Crops", "Feed", "Photos", "crop_sides"]
@@ -45,8 +46,7 @@ def crop_sides(config: AdaptConfig, patch: int) -> tuple[int, int]:
     >>> crop_sides(AdaptConfig(), 14), crop_sides(AdaptConfig(), 16)
     ((224, 98), (224, 96))
     """
-    large, small = (max(1, round(side / patch)) * patch for side in (config.global_side, config.local_side))
-    return large, small
+    return whole_patches(config.global_side, patch), whole_patches(config.local_side, patch)
 
 
 class Feed:

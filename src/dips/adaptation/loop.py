@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import torch.nn.functional as F
@@ -44,7 +44,7 @@ class AdaptProgress:
     Attributes:
         step: number of finished steps.
         steps: total number of steps.
-        seconds: time that the finished steps took.
+        seconds: time from the first step to the last finished one, with the checks and saves between them.
         losses: losses of the steps since the last check.
         checks: measurements, the first before any step: ``step``, ``loss`` (mean since the previous check), ``entropy``,
             ``information`` and ``spread`` of the teacher (:class:`~dips.adaptation.collapse.Health`), and ``alarm``.
@@ -146,8 +146,9 @@ class _Run:
             progress.step += 1
             progress.losses.append(loss)
             if not math.isfinite(loss):
-                raise RunError(
-                    f"the loss is not finite at step {progress.step}; lower adapt.lr (now {self.config.lr:g}) or adapt.head_lr"
+                self._give_up(
+                    f"the loss is not finite at step {progress.step}; no weights were written. Lower adapt.lr (now "
+                    f"{self.config.lr:g}) or adapt.head_lr"
                 )
             now = time.monotonic()
             progress.seconds, before = progress.seconds + now - before, now
@@ -179,14 +180,18 @@ class _Run:
         progress.checks.append(record)
         if not record["alarm"]:
             return
-        log(f"WARNING: the teacher is collapsing: {record['alarm']}; the run stops if the next check finds it so, too")
         if progress.checks[-2]["alarm"] or progress.step == progress.steps:
-            if self.fabric.is_global_zero:
-                self.state_file.unlink(missing_ok=True)
-            raise RunError(
+            self._give_up(
                 f"the teacher has collapsed at step {progress.step}: {record['alarm']}; no weights were written. Lower "
                 "adapt.lr and adapt.head_lr, raise adapt.batch, or use more photos that differ"
             )
+        log(f"WARNING: the teacher is collapsing: {record['alarm']}; the run stops if the next check finds it so, too")
+
+    def _give_up(self, why: str) -> NoReturn:
+        """Remove the state, as a run resumed from it would end likewise, and raise."""
+        if self.fabric.is_global_zero:
+            self.state_file.unlink(missing_ok=True)
+        raise RunError(why)
 
     def _save(self) -> None:
         if self.fabric.is_global_zero:
@@ -218,7 +223,7 @@ def _checked(photos: Photos, side: int, seed: int) -> Tensor:
 
 
 def steps_within(seconds: float, learner: Learner, feed: Feed, checked: Tensor) -> int:
-    """Return how many steps, including checks, take about ``seconds``.
+    """Return how many steps fit into ``seconds`` once the time for all checks is set aside; at least ten.
 
     Args:
         learner: created for a single step, in which everything learns; it cannot be used afterwards.

@@ -15,12 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dips.data.depth import Depth
 from dips.data.images import decode_image, encode_image, fitted_size, read_image_bytes, resize_image
 from dips.data.problems import left_out, reasons
+from dips.data.scale import depth_of
 from dips.data.sources import Fetcher, Source
 from dips.errors import DataError, ImageError
 from dips.shards.plan import Item
-from dips.system.console import track
+from dips.system.console import counted, track
 from dips.types import Problem
 
 __all__ = ["PhotoSet", "read_photos"]
@@ -68,12 +70,13 @@ def read_photos(source: Source, *, side: int, limit: int) -> PhotoSet:
         DataError: fewer than two photos can be read.
     """
     items = source.spread(limit or source.count)
+    depth = depth_of([item.uri for item in items], Depth())
     fetch = Fetcher()
 
     def read(item: Item) -> tuple[str, bytes] | Problem:
         try:
             data = fetch(item.uri)
-            pixels, _ = read_image_bytes(data, item.uri, max_side=side)
+            pixels, _ = read_image_bytes(data, item.uri, max_side=side, depth=depth)
         except ImageError as error:
             return left_out(Path(item.uri), error)
         small = resize_image(pixels, fitted_size((pixels.shape[1], pixels.shape[0]), side))
@@ -85,7 +88,9 @@ def read_photos(source: Source, *, side: int, limit: int) -> PhotoSet:
     read_ones = [answer for answer in answers if not isinstance(answer, Problem)]
     if len(read_ones) < _LEAST:
         why = reasons(unreadable)
-        raise DataError(f"an adaptation needs {_LEAST} photos that can be read, at least, and here are {len(read_ones)}{why}")
+        raise DataError(
+            f"{counted(len(read_ones), 'photo')} can be read, and an adaptation needs at least {_LEAST}; give more{why}"
+        )
     fingerprint = hashlib.sha256("".join(sorted(digest for digest, _ in read_ones)).encode()).hexdigest()
     encoded = tuple(data for _, data in read_ones)
     return PhotoSet(encoded, fingerprint, (*source.problems, *unreadable), len(unreadable))

@@ -23,7 +23,7 @@ from dips.data.depth import Depth
 from dips.data.problems import ProblemList
 from dips.errors import ConfigError, WeightsError
 from dips.models.backbones import Features, Transformer, load_transformer
-from dips.models.inputs import resize_to
+from dips.models.inputs import resize_to, whole_patches
 from dips.models.weights.resolve import Weights, resolve
 from dips.system.device import seed_everything
 from dips.types import FloatArray, Sample
@@ -176,7 +176,7 @@ class FrozenFeatures:
 
     def __call__(self, images: Tensor, size: int) -> Features:
         """Return the features of images ``(B, 3, S, S)`` in [0, 1], resized to ``size`` rounded to whole patches."""
-        side = max(1, round(size / self.network.patch)) * self.network.patch
+        side = whole_patches(size, self.network.patch)
         key = (images.shape[-1], side)
         if key not in self._last or self._last[key][0] is not images:
             self._last[key] = images, self.network(resize_to(images, side))

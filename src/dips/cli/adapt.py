@@ -22,7 +22,7 @@ def adapt(
     out: Annotated[Path, Parameter(help="The weight file to create, NAME.safetensors, for --weights of other commands.")],
     minutes: Annotated[
         float | None,
-        Parameter(help="Time for learning, about; short for --set adapt.minutes. Default: 10.", show_default=False),
+        Parameter(help="About how many minutes to train; the same as --set adapt.minutes. Default: 10.", show_default=False),
     ] = None,
     settings: AdaptSettings = None,
     weights: Weights = None,

@@ -103,12 +103,14 @@ def create_methods(choices: Iterable[Choice], heads: Callable[[], int]) -> list[
         heads: returns the number of heads of the transformer; called only if a head is chosen.
 
     Raises:
-        ConfigError: the transformer has no such head, or a method needs one that does not exist.
+        ConfigError: the transformer has no such head, a method needs one that does not exist, or two share a name.
     """
     methods: dict[str, ScoreMapMethod] = {}
 
     def add(method: ScoreMapMethod) -> None:
         if method.name in methods:
+            if type(methods[method.name]) is not type(method):
+                raise ConfigError(f"--methods: two of them are called '{method.name}'; rename one")
             return
         for need in method.needs:
             if need not in methods:
@@ -165,6 +167,11 @@ def _require_attributes(kind: str, method: ScoreMapMethod) -> None:
         raise ConfigError(f'--methods: {kind} has labels = {method.labels!r}; it is "none" or "image"')
     if isinstance(method.needs, str):
         raise ConfigError(f"--methods: {kind} has needs = {method.needs!r}; it is a tuple of names, ({method.needs!r},)")
+    if METHODS.get(method.name, type(method)) is not type(method) or not re.fullmatch(r"[a-z0-9][a-z0-9+._-]*", method.name):
+        raise ConfigError(
+            f"--methods {kind}: its name, {method.name!r}, must be different from those of other methods, and consist of small "
+            "letters, digits and + . _ -"
+        )
 
 
 def _own_class(item: str) -> type[ScoreMapMethod]:
@@ -201,9 +208,4 @@ def _own_class(item: str) -> type[ScoreMapMethod]:
     except TypeError as error:  # abstract, or it requires arguments
         raise ConfigError(f"--methods {item}: {name} cannot be made ({error})") from error
     _require_attributes(item, method)
-    if method.name in METHODS or not re.fullmatch(r"[a-z0-9][a-z0-9+._-]*", method.name):
-        raise ConfigError(
-            f"--methods {item}: its name, {method.name!r}, must be different from those of other methods, and consist of small "
-            "letters, digits and + . _ -"
-        )
     return kind

@@ -45,6 +45,7 @@ from dips.types import FloatArray
 __all__ = ["MethodFolder", "claim_folder", "read_methods", "require_comparison", "with_needs"]
 
 _CURVE_STEP = 5  # the table stores every fifth threshold of the curves, each method's own file all of them
+OTHER_GROUND_TRUTH = "measured on other photos or another ground truth"
 _REMEDY = "remove it, and it will be rebuilt"
 
 
@@ -64,6 +65,7 @@ def require_comparison(folder: Path, besides: Path | None = None) -> None:
 
 _DIGESTS = {
     "photos": "other photos or labels",
+    "validation": "another ground truth of validation",
     "transformer": "other weights of the transformer",
     "cnn": "other weights of the CNN",
 }
@@ -85,7 +87,7 @@ def claim_folder(folder: Path, identity: Mapping[str, Any], config: Config) -> N
         identity={"schema_version": 1, **identity},
         holds="a comparison",
         labels=_DIGESTS,
-        optional=("schema_version", "--photos", "--stride"),
+        optional=("schema_version", "--photos", "--stride", "validation"),
         remedy="repeat the command with the same settings, or choose another --out",
     )
     if not claim.path.is_file():
@@ -220,15 +222,19 @@ class MethodFolder:
         return self.folder / f"{file_stem}.maps.safetensors"
 
 
-def read_methods(folder: Path, file_stem: str, results: Mapping[tuple[int, str], ResultFile]) -> list[ComparedMethod]:
+def read_methods(
+    folder: Path, file_stem: str, results: Mapping[tuple[int, str], ResultFile], ground_truth: str
+) -> list[ComparedMethod]:
     """Return all results in a comparison's folder for a split: the methods, with a run for each seed.
 
-    Results of other code than the current one are skipped with a log line: their numbers cannot be compared with the others.
+    Results of other code or ground truth than the current one are skipped with a log line: their numbers cannot be compared
+    with the others.
 
     Args:
         folder: folder of the comparison.
         file_stem: stem of the split's file names.
         results: results that need not be read, by seed and name of the method.
+        ground_truth: fingerprint of what they must have been measured on.
 
     Raises:
         RunError: a file is damaged.
@@ -244,6 +250,9 @@ def read_methods(folder: Path, file_stem: str, results: Mapping[tuple[int, str],
         for name, (method, fit) in fits.items():
             if (result := results.get((seed, name)) or method.result(file_stem)) is None:
                 continue
+            if result.ground_truth != ground_truth:
+                left_out.setdefault(OTHER_GROUND_TRUTH, []).append(f"{name} (seed {seed})")
+                continue
             if why := next(filter(None, (_outdated(fits[part][0]) for part in with_needs({name}, needs) if part in fits)), ""):
                 left_out.setdefault(why, []).append(f"{name} (seed {seed})")
                 continue
@@ -252,9 +261,7 @@ def read_methods(folder: Path, file_stem: str, results: Mapping[tuple[int, str],
             learned = {field.name: getattr(fit, field.name) for field in fields(Fit)}
             runs.setdefault(name, []).append({"seed": seed, **_numbers(result), "fit": learned, "needs_seconds": below})
     for why, names in left_out.items():
-        log(
-            f"left out of the table, {why}: {', '.join(names)}; to refit them, list them in --methods and give the same --seeds"
-        )
+        log(f"left out of the table, {why}: {', '.join(names)}; to include them, list them in --methods, with the same --seeds")
     return [ComparedMethod(**msgspec.structs.asdict(words[name]), runs=of_seeds) for name, of_seeds in runs.items()]
 
 
@@ -267,7 +274,7 @@ def _outdated(method: MethodFolder) -> str:
 def _numbers(result: ResultFile) -> dict[str, Any]:
     """Return the part of a method's numbers that the table stores."""
     numbers: dict[str, Any] = msgspec.to_builtins(result)
-    del numbers["schema_version"]
+    del numbers["schema_version"], numbers["ground_truth"]
     if curves := numbers["boxes"].get("curves"):
         numbers["boxes"]["curves"] = {key: values[::_CURVE_STEP] for key, values in curves.items()}
     return numbers

@@ -39,6 +39,7 @@ class Measurer:
     Attributes:
         test: photos that methods are measured on.
         shown: test photos whose maps are stored for the sheet.
+        ground_truth: fingerprint of the photos and their ground truth; results measured on others are measured again.
         depth: how values of more than 8 bits in ``test`` are reduced to 8.
         file_stem: stem of the files that hold numbers and maps of this split.
         results: what this object has measured, by seed and name.
@@ -47,9 +48,15 @@ class Measurer:
     """
 
     def __init__(
-        self, test: DataSet, split: str, protocol: Protocol, shown: Sequence[Sample], depth: Depth | None = None
+        self,
+        test: DataSet,
+        split: str,
+        protocol: Protocol,
+        shown: Sequence[Sample],
+        ground_truth: str,
+        depth: Depth | None = None,
     ) -> None:
-        self.test, self.shown, self.depth = test, tuple(shown), depth or Depth()
+        self.test, self.shown, self.ground_truth, self.depth = test, tuple(shown), ground_truth, depth or Depth()
         self._protocol = protocol
         self.file_stem = split if protocol is FRAMED else f"{split}-{protocol.name}"
         self.results: dict[tuple[int, str], ResultFile] = {}
@@ -63,7 +70,7 @@ class Measurer:
         together, at the end.
         """
         stale = self._stale(study, methods)
-        todo = set(stale) | {m.name for m in methods if self._folder(study, m).result(self.file_stem) is None}
+        todo = set(stale) | {m.name for m in methods if not self._measured(study, m)}
         needed = with_needs(todo, {m.name: m.needs for m in methods})
         if done := [method.title for method in methods if method.name not in needed]:
             log(f"already fitted and measured with seed {study.seed}: {', '.join(done)}")
@@ -99,6 +106,10 @@ class Measurer:
             titles = [method.title for method in methods if stale.get(method.name) == why]
             log(f"refitted (seed {study.seed}): {', '.join(titles)}; {why}")
         return stale
+
+    def _measured(self, study: Study, method: ScoreMapMethod) -> bool:
+        result = self._folder(study, method).result(self.file_stem)
+        return result is not None and result.ground_truth == self.ground_truth
 
     def _folder(self, study: Study, method: ScoreMapMethod) -> MethodFolder:
         return MethodFolder(study.folder / method.name)
@@ -158,6 +169,7 @@ class Measurer:
                 **result.record(chosen.best_tau if chosen.n_boxed else None),
                 "top1_cls": result.boxes.record(curves=False)["class_top1"],
                 **cost,
+                "ground_truth": self.ground_truth,
                 "skipped": msgspec.to_builtins(ProblemRecord.of(on_split.problems)),
             }
             self.results[study.seed, name] = self._folder(study, method).save_result(self.file_stem, record, maps[name])

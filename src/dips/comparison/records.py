@@ -57,6 +57,7 @@ class ResultFile(Record, frozen=True, kw_only=True):
         top1_cls: percentage of photos whose class is right; None if the method predicts none.
         parameters: number of parameters needed for an answer.
         seconds_per_photo: seconds that an answer takes.
+        ground_truth: fingerprint of the photos and ground truth that it was measured on; empty in files of early versions.
     """
 
     schema_version: int = 1
@@ -69,6 +70,7 @@ class ResultFile(Record, frozen=True, kw_only=True):
     parameters: int
     seconds_per_photo: float
     skipped: list[ProblemRecord]
+    ground_truth: str = ""
 
 
 class ComparedMethod(MethodWords, frozen=True, kw_only=True):

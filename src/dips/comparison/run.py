@@ -7,7 +7,8 @@ learn from the training part, choose on validation and are measured on the split
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -41,7 +42,7 @@ from dips.system.console import counted
 from dips.system.device import environment, pick_device
 from dips.system.environment import store_folder
 from dips.system.files import only_one
-from dips.types import DataSet, Problem, Severity
+from dips.types import DataSet, Problem, Sample, Severity
 
 __all__ = ["Budget", "compare", "open_study"]
 
@@ -104,6 +105,8 @@ def compare(
         raise ConfigError(f"--stride {stride}: give {', '.join(map(str, _STRIDES[:-1]))} or {_STRIDES[-1]}")
     if seeds < 1:
         raise ConfigError(f"--seeds {seeds} must be at least 1")
+    if photos < 0:
+        raise ConfigError(f"--photos {photos} must be at least 0")
     resolved, chosen_device = find_protocol(protocol), pick_device(device)
     require_comparison(folder, None if problems is None else Path(problems))
     choices = choose_methods((methods,) if isinstance(methods, str) else methods)
@@ -136,11 +139,13 @@ def compare(
                 claim_folder(folder, {"data": str(Path(data).resolve()), **options, **_identity(study)}, config)
                 held.enter_context(only_one(folder / "compare.json", folder, "dips compare"))
                 depth = depth_of([sample.path for sample in test.samples], study.depth)
-                measurer = Measurer(test, split, resolved, shown_photos(test.samples, photos), depth)
+                ground_truth = _ground_truth(test.samples, study)
+                measurer = Measurer(test, split, resolved, shown_photos(test.samples, photos), ground_truth, depth)
             measurer.measure_seed(study, create_methods(choices, study.heads))
             told.add(measurer.problems)
     assert measurer is not None
-    compared = sorted(read_methods(folder, measurer.file_stem, measurer.results), key=lambda method: sort_key(method.name))
+    rows = read_methods(folder, measurer.file_stem, measurer.results, measurer.ground_truth)
+    compared = sorted(rows, key=lambda method: sort_key(method.name))
     runs = [run for method in compared for run in method.runs]
     comparison = Comparison(
         data=str(data),
@@ -189,7 +194,7 @@ def open_study(
 
     Args:
         data: see ``docs/data.md``.
-        folder: folder for the files of methods; created if missing.
+        folder: folder in which methods write their files.
         config: settings; default: those of ``dips train``.
         seed: for all random draws of methods, and for the validation split unless ``data.val_seed`` says otherwise.
         budget, stride: as for :func:`compare`.
@@ -239,8 +244,8 @@ def _require_budget(budget: Budget) -> None:
     if isinstance(budget, str):
         if budget != "converged":
             raise ConfigError(f"--budget {budget}: give minutes, or converged")
-    elif not budget > 0:
-        raise ConfigError(f"--budget {budget:g} must be above 0 minutes")
+    elif not 0 < budget < math.inf:
+        raise ConfigError(f"--budget {budget:g} must be above 0 minutes, and finite; converged trains without a budget")
 
 
 def _first_labels(train: DataSet) -> list[Problem]:
@@ -251,14 +256,30 @@ def _first_labels(train: DataSet) -> list[Problem]:
 
 
 def _identity(study: Study) -> dict[str, Any]:
-    """Return what else must match when a comparison is resumed: photos with labels, and weights."""
+    """Return what else must match when a comparison is resumed: photos with labels, validation's ground truth, and weights."""
     photos = [
         f"{digest}:{'|'.join(map(str, sample.labels))}"
         for part in (study.train, study.val)
         for sample, digest in zip(part.samples, part.digests, strict=True)
     ]
     shas = {role: weights and weights.sha256[:16] for role, weights in study.weights.items()}
-    return {"photos": hashlib.sha256("\n".join(sorted(photos)).encode()).hexdigest()[:16], **shas}
+    return {"photos": _digest(photos), "validation": _ground_truth(study.val.samples, study), **shas}
+
+
+def _ground_truth(samples: Sequence[Sample], study: Study) -> str:
+    """Return a fingerprint of photos and of all that they are measured by, independent of their order."""
+    store = Store(study.store)
+    lines = []
+    for sample in samples:
+        files = (sample.path, *sample.masks, *([] if sample.ignore is None else [sample.ignore]))
+        boxes = None if sample.boxes is None else sample.boxes.tolist()
+        parts = *store.digests(files), boxes, sample.frame, sample.box_labels, sample.labels, sample.window
+        lines.append("|".join(map(str, parts)))
+    return _digest(lines)
+
+
+def _digest(lines: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()[:16]
 
 
 def _title(study: Study, role: str) -> str:

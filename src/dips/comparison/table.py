@@ -280,7 +280,7 @@ def _budget_notes(comparison: Comparison) -> list[str]:
         "on validation, whenever that was done; at least a few steps are always taken",
         *([f"More than {_MAX_BUDGETS:g} times the budget: {over}"] if over else []),
         *(
-            [f"Of these, harvest or what it builds on took longer by itself, which no budget shortens: {over_fixed}"]
+            [f"Of these, work that no budget shortens (harvest, what it builds on, choices) took longer: {over_fixed}"]
             if over_fixed
             else []
         ),
@@ -293,6 +293,6 @@ def _minutes(run: Run) -> float:
 
 
 def _fixed_minutes(run: Run) -> float:
-    """Return the minutes that no budget can shorten: methods it builds on, harvests, and fits without steps."""
+    """Return the minutes that no budget can shorten: methods it builds on, harvests, and fits that only choose."""
     fit = run["fit"]
     return float(run["needs_seconds"] + (fit.get("fixed", 0.0) if fit["steps"] else fit["seconds"])) / 60

@@ -40,8 +40,8 @@ _TEX = {character: rf"\{character}" for character in "&%$#_{}"} | {
 def file_name(stem: str, split: str, protocol_name: str) -> str:
     """Return ``stem``, with split and protocol unless they are the defaults, so that each has its own table and figures.
 
-    >>> file_name("table", "test", "wsol-224"), file_name("table", "val", "original-pixels")
-    ('table', 'table-val-original-pixels')
+    >>> file_name("table", "test", "wsol-224"), file_name("table", "night", "original-pixels")
+    ('table', 'table-night-original-pixels')
     """
     named = ((split, "test"), (protocol_name, FRAMED.name))
     return "-".join([stem, *(name for name, usual in named if name != usual)])

@@ -1,7 +1,7 @@
 """The settings of ``dips adapt``, described as those of :mod:`dips.config.stages`; a run knows nothing of them.
 
-Where DINO (Caron et al., ICCV 2021) does something else from nothing than one should do to finished weights, on few photos and
-perhaps on a laptop, the defaults are ours; docs/adapt.md names the differences.
+DINO (Caron et al., ICCV 2021) trains random weights on a million photos. Where finished weights, few photos or a laptop call
+for something else, the defaults are ours; docs/adapt.md lists the differences.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ class AdaptConfig:
         Meta(
             ge=0,
             le=2,
-            description="strength of the random changes of colour, 1 = DINO's; colour often tells what matters in one's photos",
+            description="strength of the random changes of colour, and up to 1 the chance of grey and solarised crops, "
+            "relative to DINO's; colour often tells what matters in one's photos",
         ),
     ] = 0.5
     prototypes: Annotated[int, Meta(ge=2, le=65536, description="outputs of the head (DINO: 65536)")] = 1024

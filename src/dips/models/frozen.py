@@ -18,7 +18,7 @@ from dips.models.backbones import Features, Transformer
 from dips.models.cells import cell_logits, unpooled
 from dips.models.classifier import Classifier
 from dips.models.folding import FastCnn
-from dips.models.inputs import resize_to, to_tensor
+from dips.models.inputs import resize_to, to_tensor, whole_patches
 from dips.models.linear_map import unit_keys
 
 __all__ = ["FrozenNetworks", "Look"]
@@ -144,12 +144,3 @@ class Look:
     def keys(self) -> list[Tensor]:
         """Keys of the transformer's last block, ``(B, D, h, w)`` of length 1, one tensor for each side."""
         return [unit_keys(item.keys).permute(0, 3, 1, 2) for item in self.transformed]
-
-
-def whole_patches(size: int, patch: int) -> int:
-    """Return a side in pixels rounded to whole patches.
-
-    >>> whole_patches(225, 14)
-    224
-    """
-    return max(1, round(size / patch)) * patch

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dips.data.images import ByteImage
 
-__all__ = ["resize_to", "to_tensor"]
+__all__ = ["resize_to", "to_tensor", "whole_patches"]
 
 
 def to_tensor(photos: Sequence[ByteImage] | ByteImage, device: torch.device | str = "cpu") -> Tensor:
@@ -37,3 +37,12 @@ def resize_to(images: Tensor, size: int) -> Tensor:
         return images
     shrinks = size < max(images.shape[-2:])
     return F.interpolate(images, (size, size), mode="bilinear", align_corners=False, antialias=shrinks)
+
+
+def whole_patches(size: int, patch: int) -> int:
+    """Return a side in pixels rounded to whole patches.
+
+    >>> whole_patches(225, 14)
+    224
+    """
+    return max(1, round(size / patch)) * patch

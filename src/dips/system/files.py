@@ -252,9 +252,14 @@ def only_one(path: Path, work: Path, command: str, *, remove: bool = False) -> I
         remove: remove the file at the end, as it serves only as a lock.
 
     Raises:
-        RunError: another process is doing the work.
+        RunError: another process is doing the work, or the file cannot be created.
     """
-    with path.open("ab") as file:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab")
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror or error}; choose another folder") from error
+    with file:
         # if the file was removed meanwhile, others lock a different one
         if not lock_file(file) or not path.exists() or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
             raise RunError(f"{work} is in use by another '{command}'; stop that one first")

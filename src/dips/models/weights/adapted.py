@@ -33,7 +33,7 @@ class Adapted(Record, frozen=True, kw_only=True):
         fingerprint: SHA-256 over the hashes of these photos' files, independent of their order.
         settings: settings of the stage ``adapt``.
         steps: number of optimiser steps.
-        seconds: time taken by these, including checks and steps before an interruption.
+        seconds: time from the first step to the last, with the checks and saves between them; interruptions do not count.
         checks: losses and indicators of collapse, by name; the first check is before any step.
         environment: versions and hardware.
     """
