@@ -39,6 +39,7 @@ from dips.fitting.prepare import prepare
 from dips.fitting.splits import read_splits
 from dips.harvest.store import Store
 from dips.models.networks import Networks
+from dips.models.weights.adapted import read_adapted
 from dips.system.console import log
 from dips.system.environment import store_folder
 from dips.system.records import write_json
@@ -119,23 +120,20 @@ def measure(arguments: argparse.Namespace) -> None:
         if seed not in done["before"]:
             done["before"][seed] = measured(weights=arguments.weights, sst=arguments.sst)
             write_json(out, done)
-        before = done["before"][seed]
         after = measured(weights=[str(file), *arguments.weights], sst="auto")
-        done["seeds"][seed] = {"before": before, "after": after, "adapted": _record(file)}
+        done["seeds"][seed] = {"after": after, "adapted": _record(file)}
         write_json(out, done)
-        log(f"seed {seed}: before {before}, after {after}")
+        log(f"seed {seed}: before {done['before'][seed]}, after {after}")
     draw(done, out.with_suffix(".svg"))
     print("| method | V2 before | V2 after | difference |\n|---|---|---|---|")
-    runs = list(done["seeds"].values())
-    for name in runs[0]["before"]:
-        old, new = ([run[when][name] for run in runs] for when in ("before", "after"))
+    for name in next(iter(done["before"].values())):
+        old = [done["before"][seed][name] for seed in done["seeds"]]
+        new = [run["after"][name] for run in done["seeds"].values()]
         apart = [b - a for a, b in zip(old, new, strict=True)]
         print(f"| {name} | {_spread(old)} | {_spread(new)} | {_spread(apart, '+')} |")
 
 
 def _record(file: Path) -> dict[str, Any]:
-    from dips.models.weights.adapted import read_adapted
-
     record: dict[str, Any] = msgspec.to_builtins(read_adapted(file))
     return record
 

@@ -128,7 +128,7 @@ class Run:
     def __call__(self, schedule: Schedule = SCHEDULE, on_progress: Callable[[float], None] | None = None, **more: Any) -> Fit:
         new = [self.net.value]
         return train_network(
-            Training(self.net, self.loss, self.maps, schedule, new, on_progress=on_progress), self.study, **more
+            Training(self.net, self.loss, self.maps, schedule, new, schedule.crop, on_progress=on_progress), self.study, **more
         )
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dips.baselines import study as study_module
-from dips.baselines.choosing import best_of, score_candidates
+from dips.baselines.choosing import best_of, chosen_by, score_candidates
 from dips.baselines.study import Study
 from dips.types import FloatArray, Sample
 
@@ -28,7 +28,7 @@ def test_every_candidate_is_judged_and_asked_for_once_a_batch(study: Study, monk
         return float(np.mean([each.mean() for each in found]))
 
     study.judge = judge
-    scores = score_candidates(study, maps, 3, 32)
+    scores = score_candidates(study, maps, 32)
     images, _ = study.val.batch([0, 1, 2], 32, study.device)
     assert asked == [2, 1]
     assert scores == pytest.approx([float(images.mean()), float(images.mean()) / 2, 0], rel=1e-4)
@@ -40,11 +40,12 @@ def test_nothing_is_scored_without_boxes(study: Study) -> None:
     def maps(images: Tensor, labels: Tensor) -> list[Tensor]:
         raise AssertionError
 
-    assert score_candidates(study, maps, 2, 32) is None
+    assert score_candidates(study, maps, 32) == []
+    assert (best_of([]), chosen_by([])) == (0, ", no validation photo has a box")
 
 
 def test_a_judge_who_does_not_look_still_scores_all(study: Study) -> None:
-    assert score_candidates(study, lambda images, labels: [torch.zeros(len(images), 1, 1)] * 2, 2, 32) == [50, 50]
+    assert score_candidates(study, lambda images, labels: [torch.zeros(len(images), 1, 1)] * 2, 32) == [50, 50]
 
 
 def test_of_equal_scores_the_first() -> None:

@@ -13,7 +13,9 @@ from dips.baselines import cnn
 from dips.baselines.acol import ACoL
 from dips.baselines.cam import Cam, CamFrozen
 from dips.baselines.cnn import build_classifier, fit_last_layer
+from dips.baselines.limits import Limits
 from dips.baselines.method import Fit
+from dips.baselines.spg import Spg
 from dips.baselines.study import Study
 from dips.baselines.training import Training
 from dips.errors import WeightsError
@@ -100,6 +102,36 @@ def test_the_head_of_another_kind_learns_on_the_frozen_cnn(study: Study) -> None
     heads = [name for name in state if name.startswith(("first", "second")) and name.endswith("weight")]
     assert heads and not any(torch.equal(state[name], known.state()[name]) for name in heads)
     assert all(parameter.requires_grad is False for parameter in method.net.parameters()), "frozen when fitted"
+
+
+def test_a_fitted_last_layer_stays_while_other_new_layers_learn(study: Study) -> None:
+    """So the first checkpoint names classes, and has class activations, like the frozen CNN."""
+    frozen, method = CamFrozen(), Spg()
+    frozen.fit(study)
+    study.judge = preferring(50, 50, 60, 50)
+    assert method.fit(study).chosen.startswith("step 0 of 4 ")
+    images, labels = study.val.batch(range(3), 64, study.device)
+    torch.testing.assert_close(method.maps(images, labels), frozen.maps(images, labels), rtol=1e-4, atol=1e-5)
+    torch.manual_seed(study.seed)
+    fresh = Spg()
+    fresh.build(study)
+    assert not torch.equal(method.state()["c.0.0.weight"], fresh.state()["c.0.0.weight"])
+
+
+def test_the_passes_of_both_parts_are_limited_together(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = list[Any]()
+
+    def train_network(training: Training, study: Study, *, start: bool) -> Fit:
+        left.append(study.limits)
+        return Fit()
+
+    monkeypatch.setattr(cnn, "train_network", train_network)
+    monkeypatch.setattr(cnn, "train_new_layers", lambda *given: Fit(epochs=4.0))
+    method = ACoL()
+    method.build(study)
+    study.limits = Limits(passes=40)
+    method.train(study)
+    assert left == [Limits(passes=36)]
 
 
 def test_both_parts_are_within_the_budget(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:

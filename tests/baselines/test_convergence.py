@@ -65,6 +65,13 @@ def test_the_start_may_be_the_best(run: Run, rates: list[float]) -> None:
     assert fit.chosen.startswith("step 0 of 8 ") and run.net.value.item() == 0 and fit.curve[0] == {"step": 0, "v2": 90}
 
 
+def test_a_check_has_no_loss_of_other_weights(run: Run, rates: list[float]) -> None:
+    """After trials of three rates, the network is as it was, and no step has given it a loss."""
+    run.study.limits = replace(LIMITS, rates=(0.5, 1.0, 2.0))
+    (start,) = (row for row in run(start=True).curve if row.get("step") == 0)
+    assert set(start) == {"step", "v2"}
+
+
 def test_passes_are_limited_with_the_last_stretch(run: Run, rates: list[float]) -> None:
     run.study.judge = run.scored(*range(90))
     run.study.limits = replace(LIMITS, passes=8)
@@ -169,3 +176,22 @@ def test_a_loss_that_diverges_late_leaves_the_best_checkpoint(run: Run, rates: l
     fit = run()
     assert fit.chosen.startswith("step 9 of " if at == 11 else "step 12 of ")
     assert run.net.value.item() == SCHEDULE.lr * (9 if at == 11 else 12)
+    assert fit.limit == "a loss that was no longer finite", "the table names it"
+
+
+def test_without_boxes_a_loss_that_diverges_leaves_the_last_checkpoint(
+    run: Run, rates: list[float], capfd: pytest.CaptureFixture[str]
+) -> None:
+    plain, study, failed = run.loss, run.study, [False]
+    study.val = replace(study.val, samples=tuple(replace(sample, boxes=None) for sample in study.val.samples))
+
+    def loss(images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+        fails = len(rates) == 10 and not failed[0]
+        failed[0] |= fails
+        return plain(images, labels, generator) * (float("nan") if fails else 1)
+
+    run.loss = loss  # type: ignore[method-assign]
+    fit = run()
+    assert rates == [1.0] * 10 + [1.0, 0.5] and capfd.readouterr().err.count("back to the best checkpoint") == 1
+    assert run.net.value.item() == pytest.approx(SCHEDULE.lr * (9 + 1.5)), "from the last check the rate falls to 0"
+    assert fit.limit == "a loss that was no longer finite"

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dips.baselines import sat
 from dips.baselines.sat import MASKED_BLOCKS, Sat, area_loss, normalisation_loss, spatial_mask
 from dips.baselines.study import Study
-from dips.models.attention import attend, softmax
 
 IMAGES = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
 LABELS = torch.tensor([2, 0])
@@ -50,13 +50,22 @@ def test_normalisation_by_hand() -> None:
     assert abs(float(normalisation_loss(inside))) < 0.01 < float(normalisation_loss(inside / 2))
 
 
-def test_a_mask_of_ones_leaves_a_block_unchanged(study: Study) -> None:
-    vit = built(study).net.vit
+def test_the_token_starts_as_two_embeddings(study: Study) -> None:
+    """The authors' token and its position, truncated normal with a standard deviation of .02 each, are only ever added."""
+    torch.manual_seed(0)
+    stds = [float(built(study).net.token.std()) for _ in range(5)]
+    assert sum(stds) / 5 == pytest.approx(0.0283, rel=0.15)
+
+
+def test_masks_of_ones_leave_the_blocks_unchanged(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    net = built(study).net
+    monkeypatch.setattr(sat, "spatial_mask", lambda logits: torch.ones(len(logits), logits.shape[-1]))
     with torch.no_grad():
-        tokens = vit.embed(IMAGES)
-        block = vit.blocks[-1]
-        same, _ = attend(block, tokens, lambda logits: softmax(logits) * torch.ones(2, 1, 1, tokens.shape[1]))
-        torch.testing.assert_close(same, block(tokens), rtol=1e-4, atol=1e-5)
+        logits, masks = net.with_masks(IMAGES)
+        tokens = net.vit.run(torch.cat([net.vit.embed(IMAGES), net.token.expand(2, -1, -1)], 1))
+        patches = net.vit.norm(tokens)[:, 1:-1].transpose(1, 2).unflatten(2, (14, 14))
+        torch.testing.assert_close(logits, net.head(patches).mean((2, 3)), rtol=1e-4, atol=1e-5)
+    assert masks.shape == (2, 14, 14) and (masks == 1).all()
 
 
 def test_masked_blocks_by_hand(study: Study) -> None:

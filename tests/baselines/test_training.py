@@ -96,7 +96,7 @@ def test_new_layers_learn_on_a_frozen_body(run: Run) -> None:
     net = nn.ModuleDict({"body": nn.Linear(1, 1), "head": nn.Linear(1, 1)})
     net["body"].bias.requires_grad_(False)
     body, head = ([p.clone() for p in net[name].parameters()] for name in ("body", "head"))
-    seconds: list[float] = []
+    seconds, told = list[float](), list[float]()
 
     def loss(images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         run.now += 1
@@ -105,13 +105,14 @@ def test_new_layers_learn_on_a_frozen_body(run: Run) -> None:
 
     run.study.seconds = 100
     new = list(net["head"].parameters())
-    training = Training(net, loss, lambda images, labels: images.mean(1), SCHEDULE, new)
-    assert train_new_layers(training, net["body"], run.study).steps == 10 == len(seconds), "a tenth of the budget"
+    training = Training(net, loss, lambda images, labels: images.mean(1), SCHEDULE, new, 32, on_progress=told.append)
+    assert train_new_layers(training, [net["body"]], run.study).steps == 10 == len(seconds), "a tenth of the budget"
     assert all(torch.equal(old, now) for old, now in zip(body, net["body"].parameters(), strict=True))
     assert not any(torch.equal(old, now) for old, now in zip(head, net["head"].parameters(), strict=True))
     assert [p.requires_grad for p in net["body"].parameters()] == [True, False], "as before"
     run.study.seconds, run.study.limits = 3600, Limits(passes=40)
-    assert train_new_layers(training, net["body"], run.study).epochs == 4, "a tenth of the limits"
+    assert train_new_layers(training, [net["body"]], run.study).epochs == 4, "a tenth of the limits"
+    assert told == [0.0, 0.0], "not what an earlier training left"
 
 
 def test_progress_is_told_before_each_step(run: Run) -> None:
@@ -202,7 +203,7 @@ def test_a_batch_is_no_larger_than_the_part(run: Run) -> None:
 
 def test_other_photos_than_the_studys(run: Run) -> None:
     train = run.study.train
-    training = Training(run.net, run.loss, run.maps, SCHEDULE, [run.net.value])
+    training = Training(run.net, run.loss, run.maps, SCHEDULE, [run.net.value], 32)
     photos = replace(train, samples=train.samples[::3], digests=train.digests[::3])
     train_network(replace(training, photos=photos), run.study)
     assert {label for labels in run.labels for label in labels} == {0}

@@ -58,7 +58,7 @@ class Learner:
         """Run step ``number``, counted from 0, and return its loss, averaged over all processes."""
         moment, config, twins = self.schedule.at(number), self.config, self.twins
         self._set(moment.lr, moment.head_lr, moment.weight_decay)
-        views = [part.to(self.fabric.device, non_blocking=True) for part in crops if len(part)]
+        views = [part.to(self.fabric.device) for part in crops if len(part)]
         shown, photos = len(views[0]), views[0].shape[1]
         with self.fabric.autocast():
             entries = [twins.enter(view.flatten(0, 1).float() / 255) for view in views]

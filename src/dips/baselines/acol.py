@@ -78,6 +78,7 @@ class ACoL(CnnMethod):
     name = "acol"
     title = "ACoL"
     paper = "Zhang et al., CVPR 2018"
+    caveat = "its heads have 256 channels, not 1024, and all layers one rate"
     schedule = SCHEDULE
 
     def make(self, study: Study) -> nn.Module:

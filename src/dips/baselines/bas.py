@@ -16,7 +16,7 @@ from torch.func import functional_call
 from dips.baselines.classifiers import of_class
 from dips.baselines.cnn import CnnMethod, build_classifier, class_scores
 from dips.baselines.study import Study
-from dips.models.backbones import stages
+from dips.models.backbones import stages, watched_outputs
 from dips.models.classifier import Classifier
 
 __all__ = ["Bas", "Foreground", "suppression"]
@@ -61,10 +61,10 @@ class Foreground(Classifier):
             The feature map ``(B, F, h, w)``, the output of the inner stage ``(B, K, h', w')`` and the foreground maps of all
             classes ``(B, C, h', w')`` in [0, 1].
         """
-        inner: list[Tensor] = []
-        with self._stage.register_forward_hook(lambda module, inputs, output: inner.append(output)):
+        with watched_outputs([self._stage]) as outputs:
             features = self.feature_map(images)
-        return features, inner[0], self.foreground(inner[0]).sigmoid()
+        (inner,) = outputs
+        return features, inner, self.foreground(inner).sigmoid()
 
     def scores_of(self, inner: Tensor, images: Tensor) -> Tensor:
         """Return the logits ``(B, C)`` of given outputs ``(B, K, h', w')`` of the inner stage, by copies of the later layers.

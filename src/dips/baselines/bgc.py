@@ -85,13 +85,13 @@ class Bgc(CnnMethod):
 
     Features are erased after the second-to-last stage; in the authors' ResNet, inside the last one. Later layers see the whole
     and the erased features as one batch of twice the size, so batch norm computes its statistics over both; the authors' batch
-    norm sees them in turn.
+    norm sees them in turn. Activity is a mean of rectified features, because stages of other networks may not end in a ReLU.
     """
 
     name = "bgc"
     title = "BGC"
     paper = "Kim et al., CVPR 2022"
-    caveat = "features are erased behind the last stage but one, not inside the last"
+    caveat = "rectified features are erased, after the second-to-last stage instead of inside the last, in a common batch norm"
 
     def losses(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the four parts of the loss, scalars, by name: ``class``, ``drop``, ``similarity`` and ``length``.

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dips.baselines import normalise
-from dips.baselines.choosing import best_of, score_candidates
+from dips.baselines.choosing import best_of, chosen_by, score_candidates
 from dips.baselines.method import Fit, ScoreMapMethod
 from dips.baselines.study import Study
 from dips.baselines.tscam import TsCam
@@ -39,7 +39,7 @@ class TsCamBlocks(ScoreMapMethod):
     """TS-CAM, with blocks chosen on validation.
 
     Attributes:
-        blocks: the first coupled block, counted from 0, and the one after the last; None, as before :meth:`train`: all.
+        blocks: the first coupled block, counted from 0, and the one after the last.
     """
 
     name = "ts-cam-blocks"
@@ -49,13 +49,14 @@ class TsCamBlocks(ScoreMapMethod):
     needs = ("ts-cam",)
     caveat = "the blocks whose attention is coupled are chosen on the boxes of validation; the paper takes all."
     rival: TsCam
-    blocks: tuple[int, int] | None = None
+    blocks: tuple[int, int]
 
     def build(self, study: Study) -> None:
         """Use the fitted method."""
         rival = study.fitted(self.needs[0])
         assert isinstance(rival, TsCam)
         self.rival, self.side = rival, rival.side
+        self.blocks = 0, len(rival.net.vit.blocks)
 
     def train(self, study: Study) -> Fit:
         """Choose the blocks by MaxBoxAccV2 on validation; without validation boxes, all of them are used."""
@@ -66,38 +67,29 @@ class TsCamBlocks(ScoreMapMethod):
             semantic, attention = self.rival.net.parts(images, labels)
             return [self._coupled(semantic, attention, option) for option in options]
 
-        scores = score_candidates(study, maps, len(options), self.side)
-        if scores is None:
-            self.blocks = None
-            return Fit(chosen=f"all {count} blocks, no validation photo has a box")
+        scores = score_candidates(study, maps, self.side)
         first, behind = self.blocks = options[best_of(scores)]
         curve = tuple(
-            {"first": option[0] + 1, "last": option[1], "v2": score} for option, score in zip(options, scores, strict=True)
+            {"first": option[0] + 1, "last": option[1], "v2": score} for option, score in zip(options, scores, strict=False)
         )
         words = f"block {behind}" if behind - first == 1 else f"blocks {first + 1} to {behind}"
-        return Fit(chosen=f"{words} of {count} by the ground-truth boxes of validation", curve=curve)
+        return Fit(chosen=f"{words} of {count}{chosen_by(scores)}", curve=curve)
 
     def state(self) -> dict[str, Tensor]:
-        """Return the blocks, two numbers; empty if none were chosen."""
-        return {} if self.blocks is None else {"blocks": torch.tensor(self.blocks)}
+        """Return the blocks, two numbers."""
+        return {"blocks": torch.tensor(self.blocks)}
 
     def load(self, study: Study, state: Mapping[str, Tensor]) -> None:
         """Load the chosen blocks."""
-        if "blocks" in state:
-            first, behind = state["blocks"].tolist()
-            self.blocks = first, behind
-
-    @property
-    def parameters(self) -> int:
-        """Number of the fitted method's parameters."""
-        return self.rival.parameters
+        first, behind = state["blocks"].tolist()
+        self.blocks = first, behind
 
     def maps(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return the fitted method's maps ``(B, h, w)`` in [0, 1] with the attention of the chosen blocks."""
         return self._coupled(*self.rival.net.parts(images, labels), self.blocks)
 
-    def _coupled(self, semantic: Tensor, attention: Tensor, blocks: tuple[int, int] | None) -> Tensor:
-        return normalise.min_max(self.rival.couple(semantic, attention[:, slice(*(blocks or (None,)))]))
+    def _coupled(self, semantic: Tensor, attention: Tensor, blocks: tuple[int, int]) -> Tensor:
+        return normalise.min_max(self.rival.couple(semantic, attention[:, slice(*blocks)]))
 
     def probabilities(self, images: Tensor) -> Tensor:
         """Return the fitted method's class probabilities ``(B, C)`` of images ``(B, 3, H, W)`` in [0, 1]."""

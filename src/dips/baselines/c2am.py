@@ -20,7 +20,7 @@ from dips.baselines.method import Fit, ScoreMapMethod
 from dips.baselines.photos import Photos
 from dips.baselines.study import Study
 from dips.baselines.training import Training
-from dips.models.backbones import stages
+from dips.models.backbones import stages, watched_outputs
 from dips.models.classifier import Classifier
 
 __all__ = ["C2am", "Disentangler", "Sides", "negative_contrast", "object_photos", "pool_sides", "positive_contrast"]
@@ -137,14 +137,10 @@ class Disentangler(Sides):
         Negative values are set to 0: the paper's ResNet has none, but the stages of other networks may not end in a ReLU, and
         cosines below 0 would get no gradient from the losses.
         """
-        before: list[Tensor] = []
-        hook = stages(self.body)[-2][0].register_forward_hook(lambda module, inputs, output: before.append(output))
-        try:
+        with watched_outputs([stages(self.body)[-2][0]]) as outputs:
             last = cast(Tensor, cast(Any, self.body).forward_features(self.normalise(images)))
-        finally:
-            hook.remove()
         grid = (last.shape[2], last.shape[3])
-        return torch.cat([last, F.adaptive_avg_pool2d(before[0], grid)], 1).relu()
+        return torch.cat([last, F.adaptive_avg_pool2d(outputs[0], grid)], 1).relu()
 
 
 def active_border(activation: Tensor) -> Tensor:
@@ -173,6 +169,7 @@ class C2am(ScoreMapMethod):
     name = "c2am"
     title = "C2AM"
     paper = "Xie et al., CVPR 2022"
+    caveat = "weights of pairs suit a network without supervised weights; the object's side is found over many batches"
     net: Sides
 
     @property
@@ -188,11 +185,11 @@ class C2am(ScoreMapMethod):
     def training(self, study: Study) -> Training:
         """Return the training setup: the photos with an object, and the schedule of the CNN-based methods."""
         new = list(self.net.head.parameters())
-        return Training(self.net, self.loss, self.maps, SCHEDULE, new, photos=object_photos(study))
+        return Training(self.net, self.loss, self.maps, SCHEDULE, new, self.side, photos=object_photos(study))
 
     def train(self, study: Study) -> Fit:
         """Train the network as :func:`~dips.baselines.cnn.train_cnn` does."""
-        return train_cnn(self.training(study), study, side=self.side)
+        return train_cnn(self.training(study), study)
 
     def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         """Return the sum of the three contrasts for crops ``(B, 3, H, W)`` in [0, 1]; the other arguments are unused."""

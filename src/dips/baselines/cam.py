@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dips.baselines import normalise
-from dips.baselines.choosing import best_of, score_candidates
+from dips.baselines.choosing import best_of, chosen_by, score_candidates
 from dips.baselines.cnn import CnnMethod, fit_last_layer
 from dips.baselines.method import Fit, ScoreMapMethod
 from dips.baselines.study import Study
@@ -50,11 +50,6 @@ class OnCam(ScoreMapMethod):
         cam = study.fitted("cam")
         assert isinstance(cam, Cam)
         self.cam = cam
-
-    @property
-    def parameters(self) -> int:
-        """Number of the classifier's parameters."""
-        return self.cam.parameters
 
     def probabilities(self, images: Tensor) -> Tensor:
         """Return the classifier's class probabilities ``(B, C)`` of images ``(B, 3, H, W)`` in [0, 1]."""
@@ -101,13 +96,10 @@ class CamIvr(OnCam):
             activations = self.cam.activations(images, labels)
             return [normalise.ivr(activations, percentile) for percentile in options]
 
-        scores = score_candidates(study, maps, len(options), self.side)
-        if scores is None:
-            self.percentile = CamIvr.percentile
-            return Fit(chosen="percentile 50, no validation photo has a box")
-        self.percentile = options[best_of(scores)]
-        curve = tuple({"percentile": p, "v2": score} for p, score in zip(options, scores, strict=True))
-        return Fit(chosen=f"percentile {self.percentile:g} by the ground-truth boxes of validation", curve=curve)
+        scores = score_candidates(study, maps, self.side)
+        self.percentile = options[best_of(scores)] if scores else CamIvr.percentile
+        curve = tuple({"percentile": p, "v2": score} for p, score in zip(options, scores, strict=False))
+        return Fit(chosen=f"percentile {self.percentile:g}{chosen_by(scores)}", curve=curve)
 
     def state(self) -> dict[str, Tensor]:
         """Return the percentile, a scalar."""

@@ -1,54 +1,50 @@
 """How a method chooses a setting of its maps on the boxes of validation, if no second training is needed.
 
-In: a study and a method's maps under every candidate. Out: MaxBoxAccV2 of each.
+In: a study and a method's maps under every candidate. Out: MaxBoxAccV2 of each, the best, and words for the choice.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from dips.baselines.study import Study
 
-__all__ = ["best_of", "score_candidates"]
+__all__ = ["best_of", "chosen_by", "score_candidates"]
 
 
-def score_candidates(
-    study: Study, maps: Callable[[Tensor, Tensor], Sequence[Tensor]], count: int, side: int
-) -> list[float] | None:
-    """Return MaxBoxAccV2 (percent) of each candidate on validation; None if no validation photo has a box.
+def score_candidates(study: Study, maps: Callable[[Tensor, Tensor], Sequence[Tensor]], side: int) -> list[float]:
+    """Return MaxBoxAccV2 (percent) of each candidate on validation; nothing if no validation photo has a box.
 
     The networks see each photo once, whatever the number of candidates.
 
     Args:
         study: provides validation photos and judge.
         maps: maps images ``(B, 3, side, side)`` in [0, 1] and labels ``(B,)`` to score maps ``(B, h, w)``, one per candidate.
-        count: number of candidates.
         side: side in pixels of the squares passed to ``maps``.
     """
-    batches: list[Sequence[Tensor]] = []
-
-    def candidate(number: int) -> Callable[[Tensor, Tensor], Tensor]:
-        seen = 0
-
-        def answer(images: Tensor, labels: Tensor) -> Tensor:
-            nonlocal seen
-            if seen == len(batches):  # the first candidate computes; the photos come in the same order for all
-                batches.append([each.float().cpu() for each in maps(images, labels)])
-            seen += 1
-            return batches[seen - 1][number]
-
-        return answer
-
-    scores = [study.choose(candidate(number), side) for number in range(count)]
-    return None if any(score is None for score in scores) else [score for score in scores if score is not None]
+    with torch.no_grad():
+        batches = [[np.asarray(each.float().cpu().numpy()) for each in maps(*batch)] for batch in study.boxed_batches(side)]
+    return [study.judge(chain.from_iterable(answers), study.boxed) for answers in zip(*batches, strict=True)]
 
 
 def best_of(scores: Sequence[float]) -> int:
-    """Return the index of the highest score, of ties the first.
+    """Return the index of the highest score, of ties the first; 0, the first candidate, if there are none.
 
-    >>> best_of([1.0, 3.0, 3.0])
-    1
+    >>> best_of([1.0, 3.0, 3.0]), best_of([])
+    (1, 0)
     """
-    return max(range(len(scores)), key=lambda index: scores[index])
+    return max(range(len(scores)), key=lambda index: scores[index], default=0)
+
+
+def chosen_by(scores: Sequence[float]) -> str:
+    """Return how a candidate was chosen, to follow its name.
+
+    >>> f"tau 0.2{chosen_by([])}"
+    'tau 0.2, no validation photo has a box'
+    """
+    return " by the ground-truth boxes of validation" if scores else ", no validation photo has a box"

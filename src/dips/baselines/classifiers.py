@@ -19,7 +19,7 @@ from dips.baselines.method import Fit, ScoreMapMethod
 from dips.baselines.study import Study
 from dips.baselines.training import Schedule, Training, train_network
 
-__all__ = ["ClassifierMethod", "of_class"]
+__all__ = ["ClassifierMethod", "class_activations", "of_class", "with_object"]
 
 
 def of_class(maps: Tensor, labels: Tensor) -> Tensor:
@@ -29,6 +29,24 @@ def of_class(maps: Tensor, labels: Tensor) -> Tensor:
     [1, 2]
     """
     return maps[torch.arange(len(labels), device=labels.device), labels]
+
+
+def class_activations(features: Tensor, weights: Tensor) -> Tensor:
+    """Return class activations ``(B, h, w)`` of any sign (CAM, section 2): features ``(B, F, h, w)`` times ``(B, F)`` weights.
+
+    >>> class_activations(torch.tensor([3.0, 4.0]).reshape(1, 2, 1, 1), torch.tensor([[2.0, -1.0]])).item()
+    2.0
+    """
+    return torch.einsum("bfhw,bf->bhw", features, weights)
+
+
+def with_object(labels: Tensor, background: int | None) -> Tensor:
+    """Return which photos show an object, ``(B,) bool``: all whose label is not that of the background class, if there is one.
+
+    >>> with_object(torch.tensor([0, 1]), 1).tolist(), with_object(torch.tensor([0, 1]), None).tolist()
+    ([True, False], [True, True])
+    """
+    return torch.ones_like(labels, dtype=torch.bool) if background is None else labels != background
 
 
 class ClassifierMethod(ScoreMapMethod):
@@ -60,7 +78,8 @@ class ClassifierMethod(ScoreMapMethod):
 
     def training(self) -> Training:
         """Return the training setup of the network, with :meth:`loss` and the method's schedule."""
-        return Training(self.net, self.loss, self.maps, self.schedule, self.new_parameters(), on_progress=self.reach)
+        new = self.new_parameters()
+        return Training(self.net, self.loss, self.maps, self.schedule, new, self.side, on_progress=self.reach)
 
     def train(self, study: Study) -> Fit:
         """Train within the study's budget, or its limits."""

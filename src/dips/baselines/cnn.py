@@ -14,7 +14,7 @@ from typing import Any, ClassVar, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from dips.baselines.classifiers import ClassifierMethod
+from dips.baselines.classifiers import ClassifierMethod, class_activations
 from dips.baselines.method import Fit
 from dips.baselines.photos import Photos
 from dips.baselines.study import Study
@@ -81,26 +81,26 @@ def fit_last_layer(classifier: Classifier, photos: Photos, side: int, device: to
     classifier.fit_head(*photos.answers(classifier.features, side, device))
 
 
-def train_cnn(training: Training, study: Study, *, side: int) -> Fit:
+def train_cnn(training: Training, study: Study) -> Fit:
     """Fit the new layers on the frozen CNN, then train everything, with the result of the first part as a checkpoint.
 
     So on validation, no method is worse than on the pretrained CNN. A :class:`~dips.models.classifier.Classifier` gets its last
-    layer from :func:`fit_last_layer`; other new layers are trained by :func:`~dips.baselines.training.train_new_layers`.
+    layer from :func:`fit_last_layer`; then :func:`~dips.baselines.training.train_new_layers` trains the other new layers.
 
     Args:
         training: training setup of a network whose attribute ``body`` is the CNN.
         study: as for :func:`~dips.baselines.training.train_network`.
-        side: side in pixels of the whole photos that the last layer is fitted to.
     """
     started, before, network = time.perf_counter(), Fit(), training.network
-    body = cast(nn.Module, network.body)
-    known = {id(parameter) for parameter in body.parameters()}
+    fixed = [cast(nn.Module, network.body)]
     if isinstance(network, Classifier):
-        fit_last_layer(network, study.train if training.photos is None else training.photos, side, study.device)
-        known |= {id(parameter) for parameter in network.probe.parameters()}
+        photos = study.train if training.photos is None else training.photos
+        fit_last_layer(network, photos, training.side, study.device)
+        fixed.append(network.probe)
+    known = {id(parameter) for module in fixed for parameter in module.parameters()}
     if any(id(parameter) not in known for parameter in network.parameters()):
-        before = train_new_layers(training, body, study)
-    fit = train_network(training, study.less(time.perf_counter() - started), start=True)
+        before = train_new_layers(training, fixed, study)
+    fit = train_network(training, study.less(time.perf_counter() - started, before.epochs), start=True)
     return replace(fit, steps=before.steps + fit.steps, epochs=before.epochs + fit.epochs)
 
 
@@ -123,7 +123,7 @@ class CnnMethod(ClassifierMethod):
 
     def train(self, study: Study) -> Fit:
         """Train the network as :func:`train_cnn` does, with :meth:`loss` on the method's schedule."""
-        return train_cnn(self.training(), study, side=self.side)
+        return train_cnn(self.training(), study)
 
     def activations(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return class activations ``(B, h, w)`` of any sign: rows of the last layer times the feature map (CAM, section 2).
@@ -133,4 +133,4 @@ class CnnMethod(ClassifierMethod):
             labels: ``(B,)`` classes.
         """
         classifier = cast(Classifier, self.net)
-        return torch.einsum("bfhw,bf->bhw", classifier.feature_map(images), classifier.head.weight[labels])
+        return class_activations(classifier.feature_map(images), classifier.head.weight[labels])

@@ -26,7 +26,7 @@ class Converged(NamedTuple):
 
     Attributes:
         rate: the chosen rate, as a multiple of the schedule's.
-        limit: description of the limit that ended it before validation did; empty if none did.
+        limit: description of what ended it before validation did, a limit or a divergence; empty if nothing did.
     """
 
     rate: float
@@ -53,6 +53,7 @@ def converge(run: Steps, limits: Limits, seconds: float, *, start: bool) -> Conv
 
     def learn(rates: Iterable[float]) -> bool:
         """Take a step at each of the rates; return False if the loss is no longer finite but there is a checkpoint."""
+        nonlocal limit
         for rate in rates:
             try:
                 run.step(rate, min(run.made / least, _END))
@@ -60,6 +61,7 @@ def converge(run: Steps, limits: Limits, seconds: float, *, start: bool) -> Conv
                 if not run.best.weights:
                     raise
                 log(f"  {error}; back to the best checkpoint")
+                limit = limit or "a loss that was no longer finite"
                 return False
         return True
 
@@ -74,12 +76,11 @@ def converge(run: Steps, limits: Limits, seconds: float, *, start: bool) -> Conv
             limit = f"{seconds / 60:.3g} minutes"
         if limit:
             break
-    if run.boxed:
-        run.load(run.best)
+    run.load(run.best)  # without ground-truth boxes, the last one
     stretch = max(1, round(limits.decay * run.made))
     if learn(rate * (1 - index / stretch) for index in range(stretch)):
         run.check()
-    log(f"  {run.made} steps, {run.made / run.per_pass:.1f} passes{f'; ended by the limit of {limit}' if limit else ''}")
+    log(f"  {run.made} steps, {run.made / run.per_pass:.1f} passes{f'; ended by {limit}' if limit else ''}")
     return Converged(rate, limit)
 
 

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dips.baselines.cam import Cam
+from dips.baselines.classifiers import class_activations
 from dips.baselines.cnn import build_classifier, class_scores
 from dips.baselines.normalise import min_max
 from dips.baselines.study import Study
@@ -106,7 +107,7 @@ class Centred(Classifier):
 
     def region(self, features: Tensor, labels: Tensor) -> Tensor:
         """Return where features ``(B, F, h, w)`` activate their classes, ``(B, h, w) bool``; nowhere if uniformly active."""
-        return min_max(torch.einsum("bfhw,bf->bhw", features, self.head.weight[labels])) >= THRESHOLD
+        return min_max(class_activations(features, self.head.weight[labels])) >= THRESHOLD
 
     @torch.no_grad()
     def remember(self, features: Tensor, labels: Tensor) -> None:

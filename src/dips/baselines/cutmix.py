@@ -13,10 +13,6 @@ from dips.baselines.cnn import CnnMethod
 
 __all__ = ["CutMix", "draw_box", "mix"]
 
-PROBABILITY = 1.0
-"""Probability that a batch is mixed, as in the WSOL benchmark (Choe et al. 2020). Fractions of area are uniform, Beta(1, 1),
-as everywhere in the paper (section 3.1)."""
-
 Box = tuple[int, int, int, int]
 
 
@@ -66,12 +62,10 @@ class CutMix(CnnMethod):
     def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         """Return the cross-entropy with both labels, weighted by area, of crops ``(B, 3, H, W)`` in [0, 1].
 
-        One box is drawn for the whole batch.
+        Every batch is mixed, as in the WSOL benchmark (Choe et al. 2020), with one box.
         """
-        if torch.rand((), generator=generator) >= PROBABILITY:
-            return super().loss(images, labels, generator)
         height, width = images.shape[-2:]
-        fraction = float(torch.rand((), generator=generator))  # Beta(1, 1) is the uniform distribution
+        fraction = float(torch.rand((), generator=generator))  # uniform: Beta(1, 1), as everywhere in the paper (3.1)
         order = torch.randperm(len(images), generator=generator).to(images.device)
         mixed, fraction = mix(images, order, draw_box(height, width, fraction, generator))
         logits = self.net(mixed)

@@ -61,12 +61,12 @@ class FCam(ScoreMapMethod):
     name = "f-cam+cam"
     title = "F-CAM + CAM"
     paper = "Belharbi et al., WACV 2022"
+    caveat = "the size constraint is left out"
     labels: ClassVar[Literal["none", "image"]] = "image"
     needs: ClassVar[tuple[str, ...]] = ("cam",)
     source: ClassVar[str] = "cam"
     net: Localizer
     classifier: TorchAnswerer
-    side = 160
 
     @property
     def network(self) -> nn.Module:
@@ -133,11 +133,6 @@ class FCam(ScoreMapMethod):
     def probabilities(self, images: Tensor) -> Tensor | None:
         """Return the classifier's class probabilities ``(B, C)`` of the same squares."""
         return self.classifier.probabilities(resize_to(images, self.classifier.side))
-
-    @property
-    def parameters(self) -> int:
-        """Number of parameters of the localizer and of the classifier, which predicts the class."""
-        return sum(p.numel() for p in self.net.parameters()) + self.classifier.parameters
 
 
 class FCamLayerCam(FCam):

@@ -5,9 +5,10 @@ In: the study's transformer. Out: its keys or its attention, from which a method
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from dips.baselines.method import ScoreMapMethod
 from dips.baselines.study import FrozenFeatures, Study
@@ -30,9 +31,9 @@ class FrozenMethod(ScoreMapMethod):
         self.transformer = study.transformer
 
     @property
-    def parameters(self) -> int:
-        """Number of the transformer's parameters."""
-        return sum(p.numel() for p in self.transformer.network.parameters())
+    def used_networks(self) -> Sequence[nn.Module]:
+        """The transformer, and what is trained on it."""
+        return self.transformer.network, *super().used_networks
 
 
 def centred(keys: Tensor) -> Tensor:

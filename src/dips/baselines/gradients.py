@@ -87,6 +87,7 @@ class LayerCam(_Gradients):
     name = "layercam"
     title = "LayerCAM"
     paper = "Jiang et al., TIP 2021"
+    caveat = "maps of the last layer alone"
 
     @staticmethod
     def weights(activations: Tensor, gradients: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from dips.baselines.cnn import CnnMethod
 from dips.baselines.method import Fit
 from dips.baselines.photos import Photos
 from dips.baselines.study import Study
+from dips.data.split import spread
 
 __all__ = ["Has", "hide", "mean_colour"]
 
@@ -27,7 +28,7 @@ PROBABILITY = 0.5
 """Probability that a cell is hidden (section 4)."""
 
 COLOUR_PHOTOS = 256
-"""Approximate number of training photos used for the mean colour; chosen by us, the paper uses all."""
+"""Maximum number of training photos used for the mean colour; chosen by us, the paper uses all."""
 
 
 def hide(images: Tensor, sizes: Sequence[int], probability: float, fill: Tensor, generator: torch.Generator) -> Tensor:
@@ -54,9 +55,8 @@ def hide(images: Tensor, sizes: Sequence[int], probability: float, fill: Tensor,
 
 
 def mean_colour(photos: Photos, count: int) -> Tensor:
-    """Return the mean colour ``(3,)`` in [0, 1] of about ``count`` photos, taken at even intervals."""
-    every = max(1, len(photos) // count)
-    colours = [photos.square(i).mean((0, 1)) / 255 for i in range(0, len(photos), every)]
+    """Return the mean colour ``(3,)`` in [0, 1] of at most ``count`` photos, evenly spread."""
+    colours = [photos.square(i).mean((0, 1)) / 255 for i in spread(range(len(photos)), count)]
     return torch.from_numpy(np.mean(colours, 0)).float()
 
 

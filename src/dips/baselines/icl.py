@@ -9,7 +9,7 @@ Only the abstract was accessible, and no code is public: every formula and numbe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple, cast
 
@@ -50,13 +50,13 @@ class Regions(NamedTuple):
 
     Attributes:
         whole: the object.
-        left: the object without the most discriminative positions.
+        rest: the object without the most discriminative positions.
         ground: the background.
         dropped: what is set to 0 in training: the most discriminative positions and the background.
     """
 
     whole: Tensor
-    left: Tensor
+    rest: Tensor
     ground: Tensor
     dropped: Tensor
 
@@ -64,23 +64,23 @@ class Regions(NamedTuple):
 def regions(attended: Tensor) -> Regions:
     """Return the regions of non-negative attention ``(B, 1, h, w)``; no gradient passes.
 
-    >>> regions(torch.tensor([[[[1.0, 0.6], [0.05, 0.3]]]])).left.int().tolist()
+    >>> regions(torch.tensor([[[[1.0, 0.6], [0.05, 0.3]]]])).rest.int().tolist()
     [[[[0, 1], [0, 0]]]]
     """
-    scaled = _scaled(attended.detach())
+    scaled = min_max(attended.detach())
     whole, peak, ground = scaled > OBJECT, scaled > PEAK, scaled < GROUND
     return Regions(whole, whole & ~peak, ground, peak | ground)
 
 
-def contrast(left: Tensor, whole: Tensor, ground: Tensor) -> Tensor:
+def contrast(rest: Tensor, whole: Tensor, ground: Tensor) -> Tensor:
     """Return the triplet loss of each photo: ``max(0, |l - w| - |l - g| + margin)``, ``(B,)``.
 
     Args:
-        left: ``(B, D)``, what is left of the object.
+        rest: ``(B, D)``, the rest of the object.
         whole: ``(B, D)``, what it should be close to.
         ground: ``(B, D)``, what it should be far from.
     """
-    near, far = F.pairwise_distance(left, whole, eps=0), F.pairwise_distance(left, ground, eps=0)
+    near, far = F.pairwise_distance(rest, whole, eps=0), F.pairwise_distance(rest, ground, eps=0)
     return (near - far + MARGIN).clamp(min=0)
 
 
@@ -91,8 +91,8 @@ def consistency(early: Tensor, late: Tensor) -> Tensor:
         early: ``(B, 1, H, W)``, non-negative.
         late: ``(B, 1, h, w)``, non-negative; it is resized to ``early``.
     """
-    reference = upsampled(_scaled(late.detach()), (early.shape[-2], early.shape[-1]))
-    return (_scaled(early) - reference).square().mean()
+    reference = upsampled(min_max(late.detach()), (early.shape[-2], early.shape[-1]))
+    return (min_max(early) - reference).square().mean()
 
 
 class NonLocal(nn.Module):
@@ -164,11 +164,11 @@ class Attending(Classifier):
 
     def _contrast(self, features: Tensor, found: Regions) -> Tensor:
         """Return the mean contrast of features ``(B, F, h, w)``, a scalar; a photo that lacks a region counts as 0."""
-        masks = torch.cat([found.left, found.whole, found.ground], 1).to(features.dtype)
+        masks = torch.cat([found.rest, found.whole, found.ground], 1).to(features.dtype)
         sizes = masks.sum((2, 3))
         pooled = torch.einsum("bfhw,bmhw->mbf", features, masks) / sizes.T.clamp(min=1)[..., None]
-        left, whole, ground = F.normalize(self.project(pooled), dim=2).unbind()
-        return torch.where((sizes > 0).all(1), contrast(left, whole, ground), 0.0).mean()
+        rest, whole, ground = F.normalize(self.project(pooled), dim=2).unbind()
+        return torch.where((sizes > 0).all(1), contrast(rest, whole, ground), 0.0).mean()
 
     @contextmanager
     def _attention(self) -> Iterator[None]:
@@ -201,12 +201,7 @@ class Icl(CnnMethod):
         return parts["class"] + CONTRAST * parts["contrast"] + CONSISTENCY * parts["consistency"]
 
     @property
-    def parameters(self) -> int:
-        """Number of parameters of classifier and attention: the projection is used only in training."""
+    def used_networks(self) -> Sequence[nn.Module]:
+        """The classifier and its attention: the projection is used only in training."""
         net = cast(Attending, self.net)
-        return sum(p.numel() for part in (net.body, net.probe, net.blocks) for p in part.parameters())
-
-
-def _scaled(attended: Tensor) -> Tensor:
-    """Return attention ``(B, 1, h, w)`` min-max normalised, in [0, 1]."""
-    return min_max(attended[:, 0])[:, None]
+        return net.body, net.probe, net.blocks

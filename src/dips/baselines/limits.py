@@ -15,7 +15,7 @@ class Limits:
     checkpoint (warm-up-stable-decay without the warm-up). Before that, a few rates are tried.
 
     Attributes:
-        passes: maximum number of passes over the training photos, including those at the falling rate.
+        passes: maximum number of passes over the training photos, including those at the falling rate, but not the trials.
         minutes: maximum minutes of a method's own training, including the search for a rate and all checks.
         every: passes between two checks.
         patience: number of checks without improvement that end the constant rate.
@@ -29,7 +29,7 @@ class Limits:
 
     >>> Limits(passes=20, minutes=5).words
     'until 4 checks on validation, 2 passes apart, bring nothing better, then at a rate that falls to 0; at most 20 passes and \
-5 minutes, one of 3 rates or the one behind the best of them'
+5 minutes, at one of 3 rates or the next one beyond them'
     """
 
     passes: int = 40
@@ -50,11 +50,19 @@ class Limits:
         least, most = (max(1, round(fraction * number)) for number in (self.least, self.passes))
         return replace(self, passes=most, least=least, minutes=fraction * self.minutes)
 
+    def less(self, passes: float) -> Limits:
+        """Return the limits after ``passes``, which count towards the maximum.
+
+        >>> Limits(passes=20).less(3.5).passes
+        16
+        """
+        return replace(self, passes=max(1, int(self.passes - passes)))
+
     @property
     def words(self) -> str:
         """Human-readable description of the limits, as part of a sentence."""
         return (
             f"until {self.patience} checks on validation, {self.every} passes apart, bring nothing better, then at a rate that "
-            f"falls to 0; at most {self.passes} passes and {self.minutes:g} minutes, one of {len(self.rates)} rates or the one "
-            "behind the best of them"
+            f"falls to 0; at most {self.passes} passes and {self.minutes:g} minutes, at one of {len(self.rates)} rates or the "
+            "next one beyond them"
         )

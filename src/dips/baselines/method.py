@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
@@ -172,15 +172,15 @@ class ScoreMapMethod(TorchAnswerer):
         return None
 
     @property
+    def used_networks(self) -> Sequence[nn.Module]:
+        """The networks that an answer needs, besides those of the methods that it builds on; by default, :attr:`network`."""
+        return () if self.network is None else (self.network,)
+
+    @property
     def parameters(self) -> int:
-        """Number of parameters needed for an answer: those of the network and of all methods it builds on, each once."""
-        counts: dict[int, int] = {}
-        for method in (self, *self._below()):
-            if method.network is not None:
-                counts.update((id(parameter), parameter.numel()) for parameter in method.network.parameters())
-            elif not method._needed and method is not self:  # it counts networks that are not its own, e.g. the transformer
-                counts[id(method)] = method.parameters
-        return sum(counts.values())
+        """Number of parameters needed for an answer: those of its own networks and of all methods it builds on, each once."""
+        networks = (network for method in (self, *self._below()) for network in method.used_networks)
+        return sum({id(p): p.numel() for network in networks for p in network.parameters()}.values())
 
     def _below(self) -> list[ScoreMapMethod]:
         """Return all methods that it builds on, directly or indirectly, each once."""

@@ -20,12 +20,12 @@ IVR_PERCENTILES = (10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0)
 
 def min_max(maps: Tensor) -> Tensor:
     """Return ``(F - min F) / (max F - min F)`` (equation 2): minimum 0, maximum 1; a constant map becomes zeros, with a finite
-    gradient.
+    gradient. Maps may have further dimensions in front.
 
     >>> min_max(torch.tensor([[[-1.0, 0.0, 3.0]]])).tolist()
     [[[0.0, 0.25, 1.0]]]
     """
-    low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
+    low, high = maps.amin((-2, -1), keepdim=True), maps.amax((-2, -1), keepdim=True)
     return ((maps - low) / torch.where(high > low, high - low, 1)).clamp(0, 1)
 
 

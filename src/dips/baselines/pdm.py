@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dips.baselines.choosing import best_of, chosen_by, score_candidates
+from dips.baselines.classifiers import class_activations, with_object
 from dips.baselines.cnn import CnnMethod, build_classifier
 from dips.baselines.method import Fit
 from dips.baselines.normalise import min_max
@@ -124,6 +126,16 @@ class PartClassifier(Classifier):
         parts = torch.einsum("bfhw,bphw->bpf", features, maps) / maps.sum((2, 3)).clamp(min=1e-8)[..., None]
         return Discovery(maps, parts, self.judge(parts)[..., 0].softmax(1))
 
+    def parts(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the object's map and normalised class activations, ``(B, h, w)`` in [0, 1] each.
+
+        Args:
+            images: ``(B, 3, H, W)`` in [0, 1].
+            labels: ``(B,)`` classes.
+        """
+        features = self.feature_map(images)
+        return self.discover(features).whole, min_max(class_activations(features, self.head.weight[labels]))
+
     def losses(self, images: Tensor, labels: Tensor, background: int | None) -> dict[str, Tensor]:
         """Return ``class``, ``parts``, ``diversity``, ``compactness`` and ``entropy``, scalars: the terms of the loss.
 
@@ -132,7 +144,7 @@ class PartClassifier(Classifier):
             labels: ``(B,)`` classes.
             background: label of the background class, if there is one: its photos have no parts, so none are learned from them.
         """
-        teach = labels != (-1 if background is None else background)
+        teach = with_object(labels, background)
         features = self.feature_map(images)
         found = self.discover(features, teach)
         each = torch.stack([F.cross_entropy(self.head(part), labels, reduction="none") for part in found.parts.unbind(1)], 1)
@@ -160,18 +172,18 @@ class Pdm(CnnMethod):
     def train(self, study: Study) -> Fit:
         """Train, then choose on validation whether the map is multiplied by class activations; without boxes it is not."""
         fit = super().train(study)
-        by_class = cast(PartClassifier, self.net).by_class
-        scores: list[float] = []
-        for choice in (False, True):
-            by_class.fill_(choice)
-            score = study.choose(self.maps, self.side)
-            if score is None:
-                return replace(fit, chosen=f"{fit.chosen}; the object's map, no validation photo has a box")
-            scores.append(score)
-        alone, multiplied = scores
-        by_class.fill_(multiplied > alone)
-        words = f"the object's map{' times class activations' if multiplied > alone else ''}"
-        return replace(fit, chosen=f"{fit.chosen}; {words} (V2 {alone:.1f} alone, {multiplied:.1f} times class activations)")
+        net = cast(PartClassifier, self.net)
+
+        def maps(images: Tensor, labels: Tensor) -> list[Tensor]:
+            whole, activations = net.parts(images, labels)
+            return [min_max(whole), min_max(whole * activations)]
+
+        scores = score_candidates(study, maps, self.side)
+        multiplied = best_of(scores) == 1
+        net.by_class.fill_(multiplied)
+        words = f"the object's map{' times class activations' if multiplied else ''}{chosen_by(scores)}"
+        curve = tuple({"by_class": float(choice), "v2": score} for choice, score in enumerate(scores))
+        return replace(fit, chosen=f"{fit.chosen}; {words}", curve=(*fit.curve, *curve))
 
     def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         """Return the weighted sum of the parts for crops ``(B, 3, H, W)`` in [0, 1]; ``generator`` is unused."""
@@ -182,8 +194,5 @@ class Pdm(CnnMethod):
     def activations(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return the object's map ``(B, h, w)`` in [0, 1], times normalised class activations if validation chose that."""
         net = cast(PartClassifier, self.net)
-        features = net.feature_map(images)
-        whole = net.discover(features).whole
-        if not net.by_class:
-            return whole
-        return whole * min_max(torch.einsum("bfhw,bf->bhw", features, net.head.weight[labels]))
+        whole, activations = net.parts(images, labels)
+        return whole * activations if net.by_class else whole

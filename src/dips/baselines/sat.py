@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dips.baselines.classifiers import with_object
 from dips.baselines.study import Study
 from dips.baselines.vit import VitMethod
 from dips.models.attention import attend, softmax
@@ -28,11 +29,11 @@ MASKED_BLOCKS = 3
 AREA = 0.25
 """Target mean of a batch's masks. It suits CUB; for small objects it is too large, and nothing here detects that."""
 
-INITIAL_STD = 0.02
-"""Standard deviation of the token's initialisation, truncated normal (inferred: as for all tokens of a ViT)."""
+INITIAL_STD = 0.02 * 2**0.5
+"""Standard deviation of the token's initialisation: a token and its position, truncated normal with .02 each."""
 
 SMOOTHING = ((0.003, 0.046, 0.003), (0.046, 0.805, 0.046), (0.003, 0.046, 0.003))
-"""The kernel that smooths masks before the normalisation loss; outside the border they count as 0 (inferred)."""
+"""The kernel that smooths masks before the normalisation loss; outside the border they count as 0."""
 
 
 def spatial_mask(logits: Tensor) -> Tensor:
@@ -57,7 +58,7 @@ def area_loss(masks: Tensor) -> Tensor:
 
 
 def normalisation_loss(masks: Tensor) -> Tensor:
-    """Return the mean of ``(1 - M) M``, where ``M`` are the smoothed masks ``(B, h, w)``; it is 0 where they are 0 or 1."""
+    """Return the mean of ``(1 - M) M``, where ``M`` are the smoothed masks ``(B, h, w)``: small if they are near 0 or 1."""
     kernel = torch.tensor(SMOOTHING, device=masks.device)[None, None]
     smooth = F.conv2d(masks[:, None], kernel, padding=1)
     return ((1 - smooth) * smooth).mean()
@@ -106,7 +107,7 @@ class Sat(VitMethod):
     name = "sat"
     title = "SAT"
     paper = "Wu et al., ICCV 2023"
-    caveat = "the token's start and the border of the smoothing are inferred; that 0.25 of a photo is object is as for CUB"
+    caveat = "that 0.25 of a photo is object is as for CUB"
     net: SpatialToken
 
     def make(self, vit: Vit, study: Study) -> SpatialToken:
@@ -124,8 +125,7 @@ class Sat(VitMethod):
         """
         logits, masks = self.net.with_masks(images)
         loss = F.cross_entropy(logits, labels)
-        if self._background is not None:
-            masks = masks[labels != self._background]
+        masks = masks[with_object(labels, self._background)]
         return loss + area_loss(masks) + normalisation_loss(masks) if len(masks) else loss
 
     def activations(self, images: Tensor, labels: Tensor) -> Tensor:

@@ -128,7 +128,7 @@ class Scm(TsCam):
     name = "scm"
     title = "SCM"
     paper = "Bai et al., ECCV 2022"
-    caveat = "that attention is divided by its maximum, and how fast lambda and beta learn, are inferred"
+    caveat = "that attention is divided by each photo's own maximum, and how fast lambda and beta learn, are inferred"
     net: SpreadSemantics
 
     def make(self, vit: Vit, study: Study) -> SpreadSemantics:

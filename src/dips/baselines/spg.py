@@ -6,18 +6,19 @@ and pull its features towards whole objects; answers do not use them.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Sequence
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dips.baselines.classifiers import class_activations
 from dips.baselines.cnn import CnnMethod, build_classifier, class_scores
 from dips.baselines.normalise import min_max
 from dips.baselines.study import Study
 from dips.harvest.attention import upsampled
-from dips.models.backbones import stages
+from dips.models.backbones import stages, watched_outputs
 from dips.models.classifier import Classifier
 
 __all__ = ["Guided", "Spg", "guidance", "seeds"]
@@ -91,12 +92,9 @@ class Guided(Classifier):
         Args:
             images: ``(B, 3, H, W)`` in [0, 1].
         """
-        stage_maps: list[Tensor] = []
-        with ExitStack() as hooks:  # they exist only during the forward pass
-            for module, _ in stages(self.body)[-3:-1]:
-                hooks.enter_context(module.register_forward_hook(lambda module, inputs, output: stage_maps.append(output)))
+        with watched_outputs([module for module, _ in stages(self.body)[-3:-1]]) as outputs:
             features = self.feature_map(images)
-        b1, b2, c = self.shared(self.b1(stage_maps[0])), self.shared(self.b2(stage_maps[1])), self.c(features)
+        b1, b2, c = self.shared(self.b1(outputs[0])), self.shared(self.b2(outputs[1])), self.c(features)
         size = (images.shape[-2], images.shape[-1])
         return features, upsampled(b1, size), upsampled(b2, size), upsampled(c, size)
 
@@ -112,8 +110,7 @@ class Guided(Classifier):
         features, b1, b2, c = self.branches(images)
         size = (images.shape[-2], images.shape[-1])
         with torch.no_grad():
-            activations = torch.einsum("bfhw,bf->bhw", features, self.head.weight[labels])
-            attention = min_max(upsampled(activations[:, None], size)[:, 0])[:, None]
+            attention = min_max(upsampled(class_activations(features, self.head.weight[labels])[:, None], size))
             targets = {
                 "b2": seeds(attention, *ATTENTION_THRESHOLDS),
                 "b1": seeds(b2.sigmoid(), *B2_THRESHOLDS),
@@ -129,6 +126,7 @@ class Spg(CnnMethod):
     name = "spg"
     title = "SPG"
     paper = "Zhang et al., ECCV 2018"
+    caveat = "its branches have 128 channels, not 512"
 
     def make(self, study: Study) -> nn.Module:
         """Return the study's CNN with random branches, which learn at the backbone's rate: the last layer's is too high."""
@@ -139,10 +137,10 @@ class Spg(CnnMethod):
         return torch.stack(list(cast(Guided, self.net).losses(images, labels).values())).sum()
 
     @property
-    def parameters(self) -> int:
-        """Number of the classifier's parameters: the branches are used only in training."""
+    def used_networks(self) -> Sequence[nn.Module]:
+        """The classifier: the branches are used only in training."""
         net = cast(Guided, self.net)
-        return sum(p.numel() for part in (net.body, net.probe) for p in part.parameters())
+        return net.body, net.probe
 
 
 def _convolution(channels: int) -> nn.Sequential:

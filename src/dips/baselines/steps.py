@@ -71,10 +71,10 @@ class Training:
         network: its parameters that require gradients are trained in place. Layers without such parameters always stay in
             evaluation mode.
         loss: returns a scalar from images ``(B, 3, crop, crop)`` in [0, 1], labels ``(B,)`` and a CPU generator for its draws.
-        maps: as :meth:`~dips.baselines.method.ScoreMapMethod.maps`, for squares of ``schedule.crop`` pixels; used for the
-            choice on validation.
+        maps: as :meth:`~dips.baselines.method.ScoreMapMethod.maps`; used for the choice on validation.
         schedule: rates, batches and checkpoints.
-        new: parameters that are randomly initialised and learn at the full rate.
+        new: randomly initialised parameters that learn at the full rate; all others learn at ``schedule.backbone_lr`` of it.
+        side: side in pixels of the squares that ``maps`` is passed, and of the photos that a last layer is fitted to.
         photos: photos to learn from; None: those of the study.
         on_progress: called before each step with the completed fraction of the training, in [0, 1); for losses that change
             during training.
@@ -85,6 +85,7 @@ class Training:
     maps: Callable[[Tensor, Tensor], Tensor]
     schedule: Schedule
     new: Sequence[nn.Parameter]
+    side: int
     photos: Photos | None = None
     on_progress: Callable[[float], None] | None = None
 
@@ -162,7 +163,7 @@ class Steps:
     def measure(self, most: int | None = None) -> float | None:
         """Return MaxBoxAccV2 (percent) on validation, or on its first ``most`` photos; None if none has boxes."""
         self.network.eval()
-        score = self._study.choose(self._training.maps, self.schedule.crop, most)
+        score = self._study.choose(self._training.maps, self._training.side, most)
         _learn(self.network)
         return score
 
@@ -191,6 +192,7 @@ class Steps:
 
     def load(self, checkpoint: Checkpoint) -> None:
         """Restore a checkpoint; steps taken since then still count."""
+        self._value = None
         self.network.load_state_dict(dict(checkpoint.weights))
         self._optimiser.load_state_dict(copy.deepcopy(dict(checkpoint.optimiser)))
 

@@ -138,14 +138,26 @@ class Study:
         """The frozen transformer."""
         return FrozenFeatures(load_transformer(self.sst).to(self.device))
 
-    def less(self, seconds: float) -> Study:
-        """Return the study with the budget that is left after ``seconds``."""
-        return replace(self, seconds=max(0.0, self.seconds - seconds))
+    def less(self, seconds: float, passes: float = 0.0) -> Study:
+        """Return the study with what is left of the budget, or of the limits, after ``seconds`` and ``passes``."""
+        limits = None if self.limits is None else self.limits.less(passes)
+        return replace(self, seconds=max(0.0, self.seconds - seconds), limits=limits)
 
     def part(self, fraction: float) -> Study:
         """Return the study for a stage that may use a fraction of the budget, or of the limits."""
         limits = None if self.limits is None else self.limits.part(fraction)
         return replace(self, seconds=fraction * self.seconds, limits=limits)
+
+    @property
+    def boxed(self) -> list[Sample]:
+        """The validation photos that have boxes."""
+        return [sample for sample in self.val.samples if sample.boxed]
+
+    def boxed_batches(self, side: int, most: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the validation photos that have boxes, or the first ``most`` of them, as squares with labels."""
+        boxed = [i for i, sample in enumerate(self.val.samples) if sample.boxed][:most]
+        for start in range(0, len(boxed), _BATCH):
+            yield self.val.batch(boxed[start : start + _BATCH], side, self.device)
 
     def choose(self, maps: Callable[[Tensor, Tensor], Tensor], side: int, most: int | None = None) -> float | None:
         """Return MaxBoxAccV2 (percent) of ``maps`` on the validation photos that have boxes; None if none has.
@@ -155,16 +167,15 @@ class Study:
             side: side in pixels of the squares passed to ``maps``.
             most: use only this many of the photos, the first ones; None uses all.
         """
-        boxed = [i for i, sample in enumerate(self.val.samples) if sample.boxed][:most]
+        boxed = self.boxed[:most]
 
         def answers() -> Iterator[FloatArray]:
-            for start in range(0, len(boxed), _BATCH):
-                images, labels = self.val.batch(boxed[start : start + _BATCH], side, self.device)
+            for images, labels in self.boxed_batches(side, most):
                 with torch.no_grad():
                     score_maps = maps(images, labels)
                 yield from np.asarray(score_maps.float().cpu().numpy())
 
-        return self.judge(answers(), [self.val.samples[i] for i in boxed]) if boxed else None
+        return self.judge(answers(), boxed) if boxed else None
 
 
 class FrozenFeatures:

@@ -16,11 +16,12 @@ from scipy.linalg import eigh
 from torch import Tensor
 
 from dips.baselines import normalise
-from dips.baselines.choosing import best_of, score_candidates
+from dips.baselines.choosing import best_of, chosen_by, score_candidates
 from dips.baselines.frozen import FrozenMethod, centred
 from dips.baselines.lost import seed_component
 from dips.baselines.method import Fit
 from dips.baselines.study import Study
+from dips.data.split import spread
 from dips.models.linear_map import unit_keys
 
 __all__ = ["TokenCut", "edges", "foreground", "second_eigenvector"]
@@ -113,26 +114,23 @@ class TokenCut(FrozenMethod):
         means = {size: self._mean_key(study, size) for size in SIZES}
         scores: list[float] = []
         for size, mean in means.items():
-            scores += score_candidates(study, partial(self._each_way, mean=mean), len(_WAYS), size) or []
+            scores += score_candidates(study, partial(self._each_way, mean=mean), size)
         options = list(product(SIZES, _WAYS))
-        self.side, (self.centring, self.tau) = options[best_of(scores) if scores else 0]
+        self.side, (self.centring, self.tau) = options[best_of(scores)]
         self.mean = means[self.side]
-        words = f"{self.side} px, centring: {self.centring}, tau {self.tau:g}"
-        if not scores:
-            return Fit(chosen=f"{words}, no validation photo has a box")
         curve = tuple(
             {"size": size, "centring": float(CENTRINGS.index(centring)), "tau": tau, "v2": score}
-            for (size, (centring, tau)), score in zip(options, scores, strict=True)
+            for (size, (centring, tau)), score in zip(options, scores, strict=False)
         )
-        return Fit(chosen=f"{words} by the ground-truth boxes of validation", curve=curve)
+        words = f"{self.side} px, centring: {self.centring}, tau {self.tau:g}"
+        return Fit(chosen=f"{words}{chosen_by(scores)}", curve=curve)
 
     def _each_way(self, images: Tensor, labels: Tensor, *, mean: Tensor) -> list[Tensor]:
         keys = self.transformer(images, images.shape[-1]).keys
         return [_cut(_subtracted(keys, centring, mean), tau) for centring, tau in _WAYS]
 
     def _mean_key(self, study: Study, size: int) -> Tensor:
-        count = len(study.train)
-        positions = torch.linspace(0, count - 1, min(count, MEAN_PHOTOS)).round().int().tolist()
+        positions = spread(range(len(study.train)), MEAN_PHOTOS)
         total = torch.zeros((), device=study.device)
         for position in positions:
             images, _ = study.train.batch([position], size, study.device)

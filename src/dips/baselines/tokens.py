@@ -6,13 +6,14 @@ The transformer is frozen, as in DiPS.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal, cast
 
-import torch
 from torch import Tensor, nn
 
 from dips.baselines import normalise
 from dips.baselines.c2am import C2am, Sides
+from dips.baselines.classifiers import class_activations
 from dips.baselines.frozen import FrozenMethod
 from dips.baselines.method import Fit
 from dips.baselines.study import FrozenFeatures, Study
@@ -40,11 +41,6 @@ class CamTokens(FrozenMethod):
         """The linear classifier."""
         return self.probe
 
-    @property
-    def parameters(self) -> int:
-        """Number of parameters of the transformer and of the classifier."""
-        return super().parameters + sum(parameter.numel() for parameter in self.probe.parameters())
-
     def build(self, study: Study) -> None:
         """Use the study's transformer, and create a linear layer."""
         super().build(study)
@@ -59,7 +55,7 @@ class CamTokens(FrozenMethod):
 
     def maps(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return min-max normalised activations ``(B, h, w)`` in [0, 1], one value per patch."""
-        return normalise.min_max(torch.einsum("bdhw,bd->bhw", self._keys(images), self.probe.head.weight[labels]))
+        return normalise.min_max(class_activations(self._keys(images), self.probe.head.weight[labels]))
 
     def probabilities(self, images: Tensor) -> Tensor:
         """Return class probabilities ``(B, C)`` of images ``(B, 3, H, W)`` in [0, 1]."""
@@ -88,7 +84,7 @@ class KeySides(Sides):
 
 
 class C2amTokens(C2am):
-    """Class-agnostic activations on the transformer: only the convolution learns."""
+    """Class-agnostic activations on the transformer, at 224 pixels as on the CNN: only the convolution learns."""
 
     name = "c2am-tokens"
     title = "C2AM on the transformer's keys"
@@ -96,9 +92,9 @@ class C2amTokens(C2am):
     transformer: FrozenFeatures
 
     @property
-    def parameters(self) -> int:
-        """Number of parameters of the transformer and of the convolution."""
-        return sum(p.numel() for part in (self.transformer.network, self.net) for p in part.parameters())
+    def used_networks(self) -> Sequence[nn.Module]:
+        """The transformer and the convolution."""
+        return self.transformer.network, self.net
 
     def build(self, study: Study) -> None:
         """Use the study's transformer, and create the convolution with random weights."""

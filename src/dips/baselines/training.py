@@ -8,6 +8,7 @@ that methods with costlier steps take fewer of them, and the learning rate falls
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 from torch import nn
@@ -57,17 +58,19 @@ def train_network(training: Training, study: Study, *, start: bool = False, most
     return Fit(steps=run.all, epochs=epochs, chosen=chosen, curve=tuple(run.curve), limit=limit)
 
 
-def train_new_layers(training: Training, body: nn.Module, study: Study) -> Fit:
-    """Train everything but ``body`` for a tenth of the budget, or of the limits, without reporting progress.
+def train_new_layers(training: Training, fixed: Sequence[nn.Module], study: Study) -> Fit:
+    """Train all layers but ``fixed`` for a tenth of the budget, or of the limits; the progress they receive is 0.
 
     Raises:
         DataError: the loss is no longer finite, or there is no photo.
     """
-    frozen = [parameter for parameter in body.parameters() if parameter.requires_grad]
+    frozen = [parameter for module in fixed for parameter in module.parameters() if parameter.requires_grad]
     for parameter in frozen:
         parameter.requires_grad_(False)
     part = study.part(_HEAD_SHARE)
     most = math.inf if part.limits is None else part.limits.passes
+    if training.on_progress is not None:  # an earlier training may have left another value
+        training.on_progress(0.0)
     try:
         return train_network(replace(training, on_progress=None), replace(part, limits=None), most=most)
     finally:
@@ -90,12 +93,13 @@ def _within(run: Steps, seconds: float, *, start: bool, most: float) -> None:
     seconds -= run.elapsed + checks * cost
     total, spent = 0, 0.0
     while not total or run.made < total:
-        # also 0 if the total is known after the first step, so that the same steps learn alike
+        # The first steps have the full rate: the total is unknown until they are timed. If a single step takes longer than the
+        # budget, the total is known after that one, and the others have the full rate all the same.
         progress = run.made / total if run.made > _TIMED_STEPS else 0.0
         took = run.step((1 + math.cos(math.pi * progress)) / 2, progress)
-        spent += took if run.made > 1 or total else 0.0
+        spent += took if run.made > 1 else 0.0  # the first one is a warm-up
         if not total and (run.made == 1 + _TIMED_STEPS or took > seconds):
-            each = spent / max(1, run.made - 1) if run.made > 1 else took
+            each = spent / (run.made - 1) if run.made > 1 else took
             total = max(_MIN_STEPS, run.made, round(min(seconds / each, most * run.per_pass)))
             log(f"  {total} steps of {each:.2f} s, {total / run.per_pass:.1f} passes over {len(run.photos)} photos")
         if run.made > _TIMED_STEPS and run.made in _checkpoints(total, checks):

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dips.baselines.classifiers import ClassifierMethod
+from dips.baselines.classifiers import ClassifierMethod, with_object
 from dips.baselines.study import Study
 from dips.baselines.vit import SCHEDULE
 from dips.models.backbones import Vit, load_vit
@@ -91,7 +91,7 @@ class Heads(nn.Module):
         """
         regions = self.regions(patches)
         inside, outside = (self.region(pooled(patches, regions[:, side])) for side in (FOREGROUND, BACKGROUND))
-        present = labels != (-1 if background is None else background)
+        present = with_object(labels, background)
         return {
             "class": F.cross_entropy(self.image(cls), labels),
             "foreground": F.cross_entropy(inside, labels),
@@ -117,9 +117,9 @@ class TriLite(ClassifierMethod):
         self.net = Heads(self.vit.width, len(study.classes)).to(study.device)
 
     @property
-    def parameters(self) -> int:
-        """Number of parameters of transformer and heads; the stored state has only the heads."""
-        return sum(p.numel() for part in (self.vit, self.net) for p in part.parameters())
+    def used_networks(self) -> Sequence[nn.Module]:
+        """The transformer and the heads; the stored state has only the heads."""
+        return self.vit, self.net
 
     def new_parameters(self) -> Sequence[nn.Parameter]:
         """Return the parameters of the heads."""

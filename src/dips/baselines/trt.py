@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dips.baselines import normalise
-from dips.baselines.choosing import best_of, score_candidates
+from dips.baselines.choosing import best_of, chosen_by, score_candidates
 from dips.baselines.classifiers import of_class
 from dips.baselines.method import Fit
 from dips.baselines.study import Study
@@ -221,12 +221,10 @@ class Trt(VitMethod):
             return [normalise.min_max(self.net.scored(before, theta)[1]) for theta in THETAS]
 
         self.net.eval()
-        scores = score_candidates(study, maps, len(THETAS), self.side)
-        if scores is None:
-            return f"theta {THETA:g}, no validation photo has a box"
+        scores = score_candidates(study, maps, self.side)
         theta = THETAS[best_of(scores)]
         self.net.theta.fill_(theta)
-        return f"theta {theta:g} by the ground-truth boxes of validation"
+        return f"theta {theta:g}{chosen_by(scores)}"
 
     def second_loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         """Return the cross-entropy of the second stage for crops ``(B, 3, H, W)`` in [0, 1]; ``generator`` is unused."""

@@ -28,7 +28,7 @@ from dips.baselines.vit import SCHEDULE, TRAINED_BLOCKS, ClassToken, VitMethod
 from dips.models.backbones import Vit
 from dips.system.console import log
 
-__all__ = ["VitolGar", "VitolLrp", "differentiated", "drop_mask", "excess", "robbed", "rollout"]
+__all__ = ["VitolGar", "VitolLrp", "contributions", "differentiated", "drop_mask", "dropped_or_weighted", "rollout"]
 
 DROP_RATE = 0.75
 """How often tokens are dropped rather than weighted: the authors' value."""
@@ -63,7 +63,7 @@ def drop_mask(tokens: Tensor, gamma: float) -> Tensor:
     return (attended < gamma * attended.amax(1, keepdim=True)).to(tokens.dtype)
 
 
-def robbed(tokens: Tensor, drop: bool) -> Tensor:
+def dropped_or_weighted(tokens: Tensor, drop: bool) -> Tensor:
     """Return tokens ``(B, N, C)`` multiplied by :func:`drop_mask`, or all of them weighted by the sigmoid of their means."""
     return tokens * (drop_mask(tokens, GAMMA) if drop else tokens.mean(2, keepdim=True).sigmoid())
 
@@ -83,7 +83,7 @@ def differentiated(net: ClassToken, images: Tensor, labels: Tensor) -> tuple[lis
     return [matrix.detach() for matrix in matrices], list(gradients)
 
 
-def excess(gradients: Sequence[Tensor], weights: Sequence[Tensor]) -> list[Tensor]:
+def contributions(gradients: Sequence[Tensor], weights: Sequence[Tensor]) -> list[Tensor]:
     """Return what each block adds to the identity: the mean over heads of ``relu(gradient * weight)``, ``(B, N, N)``, finite.
 
     Args:
@@ -153,7 +153,7 @@ class VitolGar(VitMethod):
             drop = bool(torch.rand((), generator=generator) < DROP_RATE)
             if drop:
                 self.class_dropped.append(1 - float(drop_mask(tokens.detach(), GAMMA)[:, 0].mean()))
-            return robbed(tokens, drop)
+            return dropped_or_weighted(tokens, drop)
 
         with ExitStack() as hooks:  # they exist only during the forward pass: the network is unchanged afterwards
             for block in self.net.vit.blocks[-LAYERS:]:
@@ -166,7 +166,7 @@ class VitolGar(VitMethod):
 
     def _rollout(self, images: Tensor, labels: Tensor) -> Tensor:
         attention, gradients = differentiated(self.net, images, labels)
-        return _on_patches(rollout(excess(gradients, attention), normalised=True), self.net.vit, images)
+        return _on_patches(rollout(contributions(gradients, attention), normalised=True), self.net.vit, images)
 
 
 class VitolLrp(ScoreMapMethod):
@@ -192,11 +192,6 @@ class VitolLrp(ScoreMapMethod):
         require_plain(gar.net.vit)
         self.gar = gar
 
-    @property
-    def parameters(self) -> int:
-        """Number of the classifier's parameters."""
-        return self.gar.parameters
-
     def probabilities(self, images: Tensor) -> Tensor:
         """Return the classifier's class probabilities ``(B, C)`` of images ``(B, 3, H, W)`` in [0, 1]."""
         return self.gar.probabilities(images)
@@ -210,7 +205,7 @@ class VitolLrp(ScoreMapMethod):
         with watched_inputs(net) as inputs:
             attention, gradients = differentiated(net, images, labels)
         relevance = of_attention(net, inputs, attention, labels)
-        return _on_patches(rollout(excess(gradients, relevance), normalised=False), net.vit, images)
+        return _on_patches(rollout(contributions(gradients, relevance), normalised=False), net.vit, images)
 
 
 def _parts(images: Tensor, labels: Tensor) -> list[tuple[Tensor, Tensor]]:

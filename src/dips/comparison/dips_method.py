@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from dips.baselines.fcam import epochs_within
 from dips.baselines.method import Fit, ScoreMapMethod
@@ -46,12 +46,12 @@ class _Mode(ScoreMapMethod):
     _last: tuple[Tensor, tuple[Tensor, Tensor]] | None = None
 
     @property
-    def parameters(self) -> int:
-        """Number of parameters of the networks that contribute to the map or the class."""
+    def used_networks(self) -> Sequence[nn.Module]:
+        """The networks that contribute to the map or the class."""
         frozen = self.networks.frozen
         transformer = frozen.transformer if self.networks.config.mode == "accurate" else None
-        parts = [frozen.classifier, self.networks.localizer, transformer]
-        return sum(p.numel() for part in parts if part is not None for p in part.parameters())
+        parts = (frozen.classifier, self.networks.localizer, transformer)
+        return [part for part in parts if part is not None]
 
     def answer(self, batch: PhotoBatch) -> Answer:
         """Return the run's answer in this mode."""

@@ -6,7 +6,8 @@ itself, as in its training.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any, cast
 
 import timm
@@ -29,6 +30,7 @@ __all__ = [
     "load_transformer",
     "load_vit",
     "stages",
+    "watched_outputs",
 ]
 
 
@@ -54,6 +56,16 @@ def stages(net: nn.Module) -> list[tuple[nn.Module, int]]:
     Their outputs are ``(B, channels, h, w)``. The last need not be the feature map: layers without a stage may follow.
     """
     return [(net.get_submodule(stage["module"]), int(stage["num_chs"])) for stage in cast(Any, net).feature_info]
+
+
+@contextmanager
+def watched_outputs(modules: Iterable[nn.Module]) -> Iterator[list[Tensor]]:
+    """Collect the outputs of modules while they run, in order."""
+    outputs: list[Tensor] = []
+    with ExitStack() as hooks:
+        for module in modules:
+            hooks.enter_context(module.register_forward_hook(lambda module, inputs, output: outputs.append(output)))
+        yield outputs
 
 
 def load_transformer(weights: Weights) -> Transformer:

@@ -7,8 +7,7 @@ is fitted on features stored once (:mod:`dips.models.linear_probe`), or all laye
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sized
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sized
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -17,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dips.errors import DataError, WeightsError
-from dips.models.backbones import Normalise, build_cnn, load_cnn, stages
+from dips.models.backbones import Normalise, build_cnn, load_cnn, stages, watched_outputs
 from dips.models.linear_probe import LinearFit, LinearProbe, is_right
 from dips.models.names import cnn_config
 from dips.models.weights.resolve import Weights
@@ -32,18 +31,6 @@ class EpochResult:
     epoch: int
     loss: float
     accuracy: float
-
-
-@contextmanager
-def _watched(modules: Iterable[nn.Module]) -> Iterator[list[Tensor]]:
-    """Collect the outputs of modules while they run, in order."""
-    outputs: list[Tensor] = []
-    hooks = [module.register_forward_hook(lambda module, inputs, output: outputs.append(output)) for module in modules]
-    try:
-        yield outputs
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 class Classifier(nn.Module):
@@ -109,7 +96,7 @@ class Classifier(nn.Module):
             WeightsError: timm does not know this network's stages, or they are not grids.
         """
         stages = self._coarse_stages()
-        with _watched([module for module, _ in stages]) as outputs:
+        with watched_outputs([module for module, _ in stages]) as outputs:
             pooled = self.features(images)
         if any(item.ndim != 4 for item in outputs):
             raise WeightsError(self._without_stages())
