@@ -59,6 +59,7 @@ def test_the_others_are_its_activations_otherwise_normalised(fitted: Study) -> N
     }
     for kind, maps in expected.items():
         method = kind()
+        method.take(fitted)
         method.build(fitted)
         torch.testing.assert_close(method.maps(IMAGES, LABELS), maps)
         assert method.needs == ("cam",) and method.labels == "image"

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dips.baselines import cutmix
-from dips.baselines.cutmix import PROBABILITY, CutMix, draw_box, mix
+from dips.baselines.cutmix import CutMix, draw_box, mix
 from dips.baselines.study import Study
 
 IMAGES, LABELS = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0)), torch.tensor([2, 0, 1])
@@ -54,7 +52,6 @@ def test_loss_by_hand(study: Study) -> None:
     method.build(study)
     for seed in range(4):
         generator = torch.Generator().manual_seed(seed)
-        assert torch.rand((), generator=generator) < PROBABILITY == 1
         lam = float(torch.rand((), generator=generator))
         order = torch.randperm(3, generator=generator)
         x0, y0, x1, y1 = draw_box(64, 64, lam, generator)
@@ -68,12 +65,3 @@ def test_loss_by_hand(study: Study) -> None:
                 sum(-(1 - fraction) * scores[b, LABELS[b]] - fraction * scores[b, LABELS[order[b]]] for b in range(3)) / 3
             )
             torch.testing.assert_close(method.loss(IMAGES, LABELS, torch.Generator().manual_seed(seed)), expected)
-
-
-def test_at_probability_0_nothing_is_mixed(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    method = CutMix()
-    method.build(study)
-    monkeypatch.setattr(cutmix, "PROBABILITY", 0.0)
-    with torch.no_grad():
-        loss = method.loss(IMAGES, LABELS, torch.Generator().manual_seed(0))
-        torch.testing.assert_close(loss, F.cross_entropy(method.net(IMAGES), LABELS))

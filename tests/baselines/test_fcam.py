@@ -109,6 +109,7 @@ def test_a_class_without_object_is_learned_from(with_cam: Study, monkeypatch: py
 
 def test_the_classifier_names_the_class(with_cam: Study) -> None:
     method = FCam()
+    method.take(with_cam)
     method.build(with_cam)
     cam = with_cam.fitted("cam")
     images = torch.rand(2, 3, cam.side, cam.side)

@@ -37,7 +37,7 @@ def test_regions_by_hand() -> None:
     found = regions(torch.tensor([[[[1.0, 0.6], [0.05, 0.3]]]]))
     # scaled from 0.05..1 to 0..1: 1, 0.58, 0, 0.26
     assert found.whole.flatten().tolist() == [True, True, False, False]
-    assert found.left.flatten().tolist() == [False, True, False, False]
+    assert found.rest.flatten().tolist() == [False, True, False, False]
     assert found.ground.flatten().tolist() == [False, False, True, False]
     assert found.dropped.flatten().tolist() == [True, False, True, False]
 
@@ -109,7 +109,7 @@ def test_parts_by_a_pass_of_their_own(method: Icl) -> None:
             last, total = regions(attention(seen[-1])), 0.0
             for photo in range(3):
                 vectors = []
-                for mask in (last.left[photo, 0], last.whole[photo, 0], last.ground[photo, 0]):
+                for mask in (last.rest[photo, 0], last.whole[photo, 0], last.ground[photo, 0]):
                     if mask.any():
                         vectors.append(F.normalize(net.project(seen[-1][photo][:, mask].mean(1)), dim=0)[None])
                 total += float(contrast(*vectors)) if len(vectors) == 3 else 0.0

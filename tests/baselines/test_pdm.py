@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from dips.baselines import pdm
+from dips.baselines.method import Fit
 from dips.baselines.normalise import min_max
 from dips.baselines.pdm import RAMP, Pdm, compactness, diversity
 from dips.baselines.study import Study
@@ -151,17 +152,27 @@ class Quick(Pdm):
 
 @pytest.mark.parametrize("by_class", [True, False])
 def test_validation_chooses_the_map(by_class: bool, study: Study) -> None:
-    method = Quick()
+    method, judged = Quick(), list[list[FloatArray]]()
 
     def judge(maps: Iterable[FloatArray], samples: Sequence[Sample]) -> float:
-        list(maps)
-        return 60.0 if bool(method.net.by_class) == by_class else 50.0
+        judged.append(list(maps))
+        return 50.0
+
+    def choose(maps: Iterable[FloatArray], samples: Sequence[Sample]) -> float:
+        judged.append(list(maps))
+        return 60.0 if (len(judged) == 2) == by_class else 50.0
 
     study.judge = judge
-    fit = method.fit(study)
+    method.fit(study)
+    judged.clear()
+    study.judge = choose
+    fit = method.choose_map(study, Fit())
     assert bool(method.state()["by_class"]) == by_class
     assert ("the object's map times class activations" in fit.chosen) == by_class
-    assert f"V2 {50 if by_class else 60}.0 alone" in fit.chosen
+    assert [(row["by_class"], row["v2"]) for row in fit.curve] == [(0, 50 if by_class else 60), (1, 60 if by_class else 50)]
+    images, labels = study.val.batch([0, 1, 2], method.side, study.device)
+    for shown, expected in zip(judged[by_class], method.maps(images, labels), strict=True):
+        torch.testing.assert_close(torch.from_numpy(shown), expected, rtol=1e-3, atol=1e-3)
     again = Pdm()
     again.restore(study, method.state())
     assert torch.equal(again.maps(IMAGES, LABELS), method.maps(IMAGES, LABELS))
@@ -169,7 +180,8 @@ def test_validation_chooses_the_map(by_class: bool, study: Study) -> None:
 
 def test_equally_good_maps_and_no_boxes_leave_the_objects(study: Study) -> None:
     method = Quick()
-    assert "V2 50.0 alone, 50.0 times" in method.fit(study).chosen and not method.state()["by_class"]
+    assert method.fit(study).chosen.endswith("; the object's map by the ground-truth boxes of validation")
+    assert not method.state()["by_class"]
     study.val = replace(study.val, samples=tuple(replace(sample, boxes=None) for sample in study.val.samples))
     fit = method.fit(study)
     assert "no validation photo has a box" in fit.chosen and not method.state()["by_class"]

@@ -144,4 +144,5 @@ def result() -> dict[str, Any]:
         "parameters": 4,
         "seconds_per_photo": 0.5,
         "skipped": [{"path": "a.jpg", "why": "cut short"}],
+        "ground_truth": "1f",
     }

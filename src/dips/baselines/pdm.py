@@ -170,8 +170,11 @@ class Pdm(CnnMethod):
         return build_classifier(study, len(study.classes), PartClassifier)
 
     def train(self, study: Study) -> Fit:
-        """Train, then choose on validation whether the map is multiplied by class activations; without boxes it is not."""
-        fit = super().train(study)
+        """Train, then choose the map."""
+        return self.choose_map(study, super().train(study))
+
+    def choose_map(self, study: Study, fit: Fit) -> Fit:
+        """Choose on validation whether the map is multiplied by class activations; without boxes it is not."""
         net = cast(PartClassifier, self.net)
 
         def maps(images: Tensor, labels: Tensor) -> list[Tensor]:

@@ -109,7 +109,8 @@ def create_methods(choices: Iterable[Choice], heads: Callable[[], int]) -> list[
 
     def add(method: ScoreMapMethod) -> None:
         if method.name in methods:
-            if type(methods[method.name]) is not type(method):
+            # a file is imported again for each name, so its classes are known by their names
+            if _place(methods[method.name]) != _place(method):
                 raise ConfigError(f"--methods: two of them are called '{method.name}'; rename one")
             return
         for need in method.needs:
@@ -153,6 +154,10 @@ def _choice(name: str) -> Choice | None:
     if number != name and number.isdigit() and int(number) > 0:
         return int(number)
     return "heads" if name == "heads" else METHODS.get(name)
+
+
+def _place(method: ScoreMapMethod) -> tuple[str, str]:
+    return type(method).__module__, type(method).__qualname__
 
 
 def _require_attributes(kind: str, method: ScoreMapMethod) -> None:

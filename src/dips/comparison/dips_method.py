@@ -53,6 +53,11 @@ class _Mode(ScoreMapMethod):
         parts = (frozen.classifier, self.networks.localizer, transformer)
         return [part for part in parts if part is not None]
 
+    @property
+    def parameters(self) -> int:
+        """Number of parameters of these networks: others of the same run do not count."""
+        return sum(p.numel() for network in self.used_networks for p in network.parameters())
+
     def answer(self, batch: PhotoBatch) -> Answer:
         """Return the run's answer in this mode."""
         return self.networks.answer(batch)
