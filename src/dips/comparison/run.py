@@ -241,11 +241,10 @@ def open_study(
 
 
 def _require_budget(budget: Budget) -> None:
-    if isinstance(budget, str):
-        if budget != "converged":
-            raise ConfigError(f"--budget {budget}: give minutes, or converged")
-    elif not 0 < budget < math.inf:
-        raise ConfigError(f"--budget {budget:g} must be above 0 minutes, and finite; converged trains without a budget")
+    if budget == math.inf or (isinstance(budget, str) and budget != "converged"):
+        raise ConfigError(f"--budget {budget}: give minutes, or converged")
+    if not isinstance(budget, str) and not budget > 0:
+        raise ConfigError(f"--budget {budget:g} must be above 0 minutes")
 
 
 def _first_labels(train: DataSet) -> list[Problem]:
