@@ -18,7 +18,7 @@ from dips.adaptation.photos import read_photos
 from dips.config import AdaptConfig
 from dips.data.problems import ProblemList
 from dips.data.sources import Source
-from dips.errors import RunError, WeightsError
+from dips.errors import WeightsError
 from dips.models.backbones import load_vit
 from dips.models.weights.adapted import Adapted, write_adapted
 from dips.models.weights.resolve import resolve
@@ -26,6 +26,7 @@ from dips.system.console import counted, log
 from dips.system.device import environment, launch_fabric
 from dips.system.environment import __version__
 from dips.system.files import only_one
+from dips.system.journal import refuse_existing
 
 __all__ = ["AdaptResult", "adapt"]
 
@@ -88,7 +89,7 @@ def adapt(
     first = fabric.is_global_zero
     with only_one(state_file.with_suffix(".lock"), out, "dips adapt", remove=True) if first else nullcontext():
         if out.exists():  # another process may have written it since the command began
-            raise RunError(f"{out} already exists; nothing was changed. Choose another --out or remove it")
+            refuse_existing(out)
         state, progress = fit_transformer(
             partial(load_vit, source),
             found,

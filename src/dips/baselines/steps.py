@@ -121,7 +121,7 @@ class Steps:
         self.made = self.all = 0
         self.best = Checkpoint()
         self.curve: list[Mapping[str, float]] = []
-        self.boxed = sum(sample.boxed for sample in study.val.samples)
+        self.boxed = len(study.boxed)
         self._value: Tensor | None = None
         _learn(network)
 

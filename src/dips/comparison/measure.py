@@ -152,8 +152,7 @@ class Measurer:
             if ground_truth.sample.id in shown:
                 maps[name][ground_truth.sample.id] = score_map
 
-        boxed = [sample for sample in study.val.samples if sample.boxed]
-        on_val = evaluate_photos(dict(working), boxed, protocol=self._protocol, on_failure=drop, depth=study.depth)
+        on_val = evaluate_photos(dict(working), study.boxed, protocol=self._protocol, on_failure=drop, depth=study.depth)
         on_split = evaluate_photos(
             dict(working), self.test.samples, protocol=self._protocol, on_map=keep, on_failure=drop, depth=self.depth
         )
