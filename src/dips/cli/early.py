@@ -7,10 +7,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from dips.config import AdaptConfig, PredictConfig
-from dips.errors import ConfigError, RunError
+from dips.errors import ConfigError
 from dips.system.console import first_process
 from dips.system.environment import require_weights
 from dips.system.files import require_writable
+from dips.system.journal import refuse_existing
 
 __all__ = ["require_adaptation", "require_model", "require_training"]
 
@@ -110,7 +111,7 @@ def require_adaptation(
     if out.suffix != ".safetensors":
         raise ConfigError(f"--out {out}: the name of a weight file must end in .safetensors")
     if out.exists():
-        raise RunError(f"{out} already exists; nothing was changed. Choose another --out or remove it")
+        refuse_existing(out)
     require_writable(out)
     _require_others(weights, device, None, None)
     return config

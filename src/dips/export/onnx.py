@@ -33,6 +33,7 @@ from dips.predict.prediction import Prediction
 from dips.predict.predictor import Predictor
 from dips.system.console import counted, log
 from dips.system.files import atomic_file
+from dips.system.journal import refuse_existing
 from dips.types import Answer, FloatArray, PhotoBatch
 
 __all__ = ["OPSET", "ExportCheck", "compare_answers", "export_onnx", "require_new", "to_bytes"]
@@ -127,7 +128,7 @@ def require_new(path: Path) -> None:
     if path.suffix.lower() != ".onnx":
         raise RunError(f"{path}: the name of an exported model must end in .onnx, by which it is told from a run folder")
     if path.exists():
-        raise RunError(f"{path} already exists; nothing was changed. Choose another --out or remove it")
+        refuse_existing(path)
 
 
 def to_bytes(networks: Networks, about: Description) -> bytes:

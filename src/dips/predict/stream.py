@@ -20,7 +20,7 @@ from dips.predict.prediction import Prediction
 from dips.predict.results import Found
 from dips.scoremaps.calibration import Calibration
 from dips.system.files import atomic_file
-from dips.system.journal import Journal
+from dips.system.journal import Journal, refuse_existing
 from dips.system.records import Record, to_json
 from dips.types import Problem
 
@@ -95,7 +95,7 @@ class FrameJournal:
 
     def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
         if path.exists():
-            raise RunError(f"{path} already exists; nothing was changed. Choose another --out or remove it")
+            refuse_existing(path)
         self.path = path
         self._journal = Journal(
             path.with_name(f"{path.name}.part"),

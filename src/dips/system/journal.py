@@ -71,8 +71,8 @@ def kept_in(folder: Path, precious: Mapping[str, str]) -> str:
     return next((words for name, words in precious.items() if (folder / name).is_file()), "")
 
 
-def refuse_existing(folder: Path | str, unmarked: str = "", kept: str = "") -> NoReturn:
-    """Refuse to fill a folder that contains something else, or is complete.
+def refuse_existing(path: Path | str, unmarked: str = "", kept: str = "") -> NoReturn:
+    """Refuse to write a file that exists, or to fill a folder that contains something else or is complete.
 
     Args:
         unmarked: description of the folder, such as ``and is not a demo``.
@@ -82,8 +82,8 @@ def refuse_existing(folder: Path | str, unmarked: str = "", kept: str = "") -> N
         RunError: always.
     """
     if kept:
-        raise RunError(f"{folder} holds {kept}; nothing was changed. New photos go to another --out")
-    words = f"{folder} already exists {unmarked}".rstrip()
+        raise RunError(f"{path} holds {kept}; nothing was changed. New photos go to another --out")
+    words = f"{path} already exists {unmarked}".rstrip()
     raise RunError(f"{words}; nothing was changed. Choose another --out or remove it")
 
 
