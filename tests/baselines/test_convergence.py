@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -36,8 +36,13 @@ def rates(run: Run, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
     yield found
 
 
+def scored(run: Run, *scores: float) -> Callable[[Any, Any], float]:
+    """As ``run.scored``, after the measurement that times a check."""
+    return run.scored(0, *scores)
+
+
 def test_the_rate_falls_to_0_when_validation_no_longer_improves(run: Run, rates: list[float]) -> None:
-    run.study.judge = run.scored(10, 20, 30, 30, 25, 40)
+    run.study.judge = scored(run, 10, 20, 30, 30, 25, 40)
     fit = run()
     assert rates == [1.0] * 15 + [1.0, 0.75, 0.5, 0.25], "a quarter of the steps before it"
     assert [(row["step"], row["v2"]) for row in fit.curve] == [(3, 10), (6, 20), (9, 30), (12, 30), (15, 25), (19, 40)]
@@ -48,19 +53,19 @@ def test_the_rate_falls_to_0_when_validation_no_longer_improves(run: Run, rates:
 
 
 def test_the_best_checkpoint_is_kept(run: Run, rates: list[float]) -> None:
-    run.study.judge = run.scored(10, 30, 20, 25, 15)
+    run.study.judge = scored(run, 10, 30, 20, 25, 15)
     assert run().chosen.startswith("step 6 of ") and run.net.value.item() == pytest.approx(SCHEDULE.lr * 6)
 
 
 def test_a_stretch_has_the_least_passes(run: Run, rates: list[float]) -> None:
-    run.study.judge = run.scored(30, 20, 20, 20)
+    run.study.judge = scored(run, 30, 20, 20, 20)
     run.study.limits = replace(LIMITS, least=9)
     run()
     assert rates.count(1.0) == 15 + 1, "of 9 passes, 13.5 steps, five checks"
 
 
 def test_the_start_may_be_the_best(run: Run, rates: list[float]) -> None:
-    run.study.judge = run.scored(90, 20)
+    run.study.judge = scored(run, 90, 20)
     fit = run(start=True)
     assert fit.chosen.startswith("step 0 of 8 ") and run.net.value.item() == 0 and fit.curve[0] == {"step": 0, "v2": 90}
 
@@ -73,17 +78,26 @@ def test_a_check_has_no_loss_of_other_weights(run: Run, rates: list[float]) -> N
 
 
 def test_passes_are_limited_with_the_last_stretch(run: Run, rates: list[float]) -> None:
-    run.study.judge = run.scored(*range(90))
+    run.study.judge = scored(run, *range(90))
     run.study.limits = replace(LIMITS, passes=8)
     fit = run()
     assert rates == [1.0] * 9 + [1.0, 0.5] and fit.steps <= 12 and fit.limit == "8 passes"
 
 
 def test_minutes_are_limited_with_the_last_stretch(run: Run, rates: list[float]) -> None:
-    run.study.judge = run.scored(*range(90))
+    run.study.judge = scored(run, *range(90))
     run.study.seconds = 11
     fit = run()
     assert fit.steps == 9 + 2 == run.now and fit.limit == "0.183 minutes"
+
+
+def test_minutes_end_the_constant_rate_between_two_checks(run: Run, rates: list[float]) -> None:
+    """On a slow machine, the passes between two checks may take longer than what is left; checks take 2 s each."""
+    run.study.judge = scored(run, *range(90))
+    run.check, run.study.seconds, run.study.limits = 2, 25, replace(LIMITS, every=40)
+    fit = run()
+    assert rates == [1.0] * 15 + [1.0, 0.75, 0.5, 0.25] and run.now == 2 + 15 + 2 + 4 + 2 == 25
+    assert fit.limit == "0.417 minutes" and fit.chosen.startswith("step 19 of 19 ")
 
 
 def test_without_boxes_a_limit_ends_it(run: Run, rates: list[float]) -> None:
@@ -151,7 +165,7 @@ def test_a_rate_that_diverges_is_not_chosen(run: Run, rates: list[float]) -> Non
 
 def test_progress_is_the_fraction_of_the_least_passes(run: Run, rates: list[float]) -> None:
     told: list[float] = []
-    run.study.judge = run.scored(*range(90))
+    run.study.judge = scored(run, *range(90))
     run.study.limits = replace(LIMITS, passes=8)
     run(Schedule(lr=0.5, batch=4, crop=32), on_progress=told.append)
     assert told == [step / 6 for step in range(6)] + [math.nextafter(1, 0)] * 5
@@ -172,7 +186,7 @@ def test_a_loss_that_diverges_late_leaves_the_best_checkpoint(run: Run, rates: l
         return plain(images, labels, generator) * (float("nan") if len(rates) >= at else 1)
 
     run.loss = loss  # type: ignore[method-assign]
-    run.study.judge = run.scored(10, 20, 30, 30, 25)
+    run.study.judge = scored(run, 10, 20, 30, 30, 25)
     fit = run()
     assert fit.chosen.startswith("step 9 of " if at == 11 else "step 12 of ")
     assert run.net.value.item() == SCHEDULE.lr * (9 if at == 11 else 12)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from itertools import repeat
+from itertools import repeat, takewhile
 from typing import NamedTuple
 
 from dips.baselines.limits import Limits
@@ -17,7 +17,7 @@ from dips.system.console import log
 
 __all__ = ["Converged", "converge"]
 
-_TRIAL_SHARE = 0.25  # of the seconds, for all trials together
+_TRIAL_SHARE = 0.25  # of the seconds, for all trials together, without their checks
 _END = math.nextafter(1, 0)  # progress at the end of the training: the largest number below 1
 
 
@@ -44,12 +44,17 @@ def converge(run: Steps, limits: Limits, seconds: float, *, start: bool) -> Conv
     Raises:
         DataError: the loss is no longer finite.
     """
+    check = run.check_seconds
     rate = _search(run, limits, _TRIAL_SHARE * seconds) if run.boxed and len(limits.rates) > 1 else 1.0
     if start:
         run.check()
     every = max(1, round(limits.every * run.per_pass))
     least, most = limits.least * run.per_pass, limits.passes * run.per_pass
     searched, waited, limit = run.elapsed, 0, ""
+
+    def in_time() -> bool:
+        """Return whether what is left suffices for a check, for the falling rate and for the check after it."""
+        return searched + (run.elapsed + check - searched) * (1 + limits.decay) + check < seconds
 
     def learn(rates: Iterable[float]) -> bool:
         """Take a step at each of the rates; return False if the loss is no longer finite but there is a checkpoint."""
@@ -65,15 +70,14 @@ def converge(run: Steps, limits: Limits, seconds: float, *, start: bool) -> Conv
                 return False
         return True
 
-    while learn(repeat(rate, every)):
+    while learn(takewhile(lambda _: in_time(), repeat(rate, every))):
         waited = 0 if run.check() is not False else waited + 1
         if waited >= limits.patience and run.made >= least:
             break
-        # what is left must suffice for the falling rate
-        if (run.made + every) * (1 + limits.decay) > most:
-            limit = f"{limits.passes} passes"
-        elif searched + (run.elapsed - searched) * (1 + limits.decay) >= seconds:
+        if not in_time():
             limit = f"{seconds / 60:.3g} minutes"
+        elif (run.made + every) * (1 + limits.decay) > most:
+            limit = f"{limits.passes} passes"
         if limit:
             break
     run.load(run.best)  # without ground-truth boxes, the last one

@@ -25,7 +25,7 @@ class Limits:
         rates: rates to try, ascending, as multiples of the method's own; if the first or the last is the best, one more
             beyond it is tried.
         trial: passes per tried rate, with the loss in its final form. All trials together take no more than a quarter of the
-            minutes.
+            minutes, not counting their checks.
 
     >>> Limits(passes=20, minutes=5).words
     'until 4 checks on validation, 2 passes apart, bring nothing better, then at a rate that falls to 0; at most 20 passes and \

@@ -24,6 +24,8 @@ __all__ = ["Checkpoint", "Loss", "Schedule", "Steps", "Training"]
 
 Loss = Callable[[Tensor, Tensor, torch.Generator], Tensor]
 
+_TIMED_PHOTOS = 16  # used to time a check
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -122,6 +124,7 @@ class Steps:
         self.best = Checkpoint()
         self.curve: list[Mapping[str, float]] = []
         self.boxed = len(study.boxed)
+        self._check_seconds: float | None = None
         self._value: Tensor | None = None
         _learn(network)
 
@@ -162,10 +165,22 @@ class Steps:
 
     def measure(self, most: int | None = None) -> float | None:
         """Return MaxBoxAccV2 (percent) on validation, or on its first ``most`` photos; None if none has boxes."""
+        begun = self.elapsed
         self.network.eval()
         score = self._study.choose(self._training.maps, self._training.side, most)
         _learn(self.network)
+        if most is None:
+            self._check_seconds = self.elapsed - begun
         return score
+
+    @property
+    def check_seconds(self) -> float:
+        """Seconds that a check takes: those of the last one, or, before the first, an estimate from a few photos."""
+        if self._check_seconds is None:
+            begun = self.elapsed
+            self.measure(_TIMED_PHOTOS)
+            self._check_seconds = (self.elapsed - begun) * max(1.0, self.boxed / _TIMED_PHOTOS)
+        return self._check_seconds
 
     def check(self) -> bool | None:
         """Measure on validation, and keep the best checkpoint.

@@ -24,7 +24,6 @@ __all__ = ["Schedule", "Training", "train_network", "train_new_layers"]
 _TIMED_STEPS = 3  # after a warm-up step
 _MIN_STEPS = 4  # however small the budget
 _CHECK_SHARE = 0.2  # of the budget, for all checks together
-_TIMED_PHOTOS = 16  # used to time a check
 _HEAD_SHARE = 0.1  # of the budget, for new layers on a frozen body
 
 
@@ -80,13 +79,9 @@ def train_new_layers(training: Training, fixed: Sequence[nn.Module], study: Stud
 
 def _within(run: Steps, seconds: float, *, start: bool, most: float) -> None:
     """Train for ``seconds``, including checks, at a learning rate that falls as a cosine."""
-    begun = run.elapsed
     if start:
         run.check()
-        cost = run.elapsed - begun
-    else:
-        run.measure(_TIMED_PHOTOS)
-        cost = (run.elapsed - begun) * max(1.0, run.boxed / _TIMED_PHOTOS)
+    cost = run.check_seconds
     checks = run.schedule.checks
     if run.boxed and cost:  # fewer if they would take too long
         checks = max(1, min(checks, int(_CHECK_SHARE * seconds / cost)))
