@@ -65,7 +65,7 @@ def test_a_stretch_has_the_least_passes(run: Run, rates: list[float]) -> None:
 
 
 def test_the_start_may_be_the_best(run: Run, rates: list[float]) -> None:
-    run.study.judge = scored(run, 90, 20)
+    run.study.judge = run.scored(90, 20)
     fit = run(start=True)
     assert fit.chosen.startswith("step 0 of 8 ") and run.net.value.item() == 0 and fit.curve[0] == {"step": 0, "v2": 90}
 

@@ -44,7 +44,6 @@ def converge(run: Steps, limits: Limits, seconds: float, *, start: bool) -> Conv
     Raises:
         DataError: the loss is no longer finite.
     """
-    check = run.check_seconds
     rate = _search(run, limits, _TRIAL_SHARE * seconds) if run.boxed and len(limits.rates) > 1 else 1.0
     if start:
         run.check()
@@ -54,6 +53,7 @@ def converge(run: Steps, limits: Limits, seconds: float, *, start: bool) -> Conv
 
     def in_time() -> bool:
         """Return whether what is left suffices for a check, for the falling rate and for the check after it."""
+        check = run.check_seconds
         return searched + (run.elapsed + check - searched) * (1 + limits.decay) + check < seconds
 
     def learn(rates: Iterable[float]) -> bool:
