@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,26 +13,23 @@ from dips.baselines import fcam
 from dips.baselines.cam import Cam
 from dips.baselines.fcam import FCam, FCamLayerCam, epochs_within
 from dips.baselines.gradients import LayerCam
+from dips.baselines.limits import Limits
+from dips.baselines.method import Fit
 from dips.baselines.study import Study
 from dips.harvest.store import Store
 from dips.models.inputs import resize_to
 
-Maps = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-
 
 @pytest.fixture
-def with_cam(study: Study) -> Study:
+def cam(study: Study) -> Cam:
     cam = Cam()
     cam.build(study)
     cam.freeze()
-    study.done["cam"] = cam
-    return study
+    return cam
 
 
-def test_items_hold_the_map_of_the_photos_class(with_cam: Study, tmp_path: Path) -> None:
-    study = replace(with_cam, background=2)
-    study.__dict__ |= {"cnn": with_cam.cnn}
-    cam = study.fitted("cam")
+def test_items_hold_the_map_of_the_photos_class(study: Study, cam: Cam, tmp_path: Path) -> None:
+    study.background = 2
     shelf = fcam._maps(study, cam, Store(tmp_path / "maps"))
     items = fcam._Items(study.train, shelf, 48, study.background)
     assert len(items) == 6
@@ -52,66 +47,105 @@ def test_items_hold_the_map_of_the_photos_class(with_cam: Study, tmp_path: Path)
         assert item.regions.tolist() == [[[True]]] and item.boxes.tolist() == [[0, 0, 1, 1]], "the whole frame"
 
 
-def test_it_learns_is_restored_and_leaves_nothing_behind(with_cam: Study) -> None:
-    before = {path for place in (with_cam.store, with_cam.folder) for path in place.rglob("*")}
-    method = FCam()
-    method.build(with_cam)
-    start = {name: value.clone() for name, value in method.net.named_parameters()}
-    fit = method.fit(with_cam)
-    assert fit.steps == 1 and fit.epochs == 1 and "epoch 1 of 1 by the ground-truth boxes" in fit.chosen
-    assert any(not torch.equal(value, start[name]) for name, value in method.net.named_parameters())
-    assert {path for place in (with_cam.store, with_cam.folder) for path in place.rglob("*")} == before
+def files(study: Study) -> set[Path]:
+    return {path for place in (study.store, study.folder) for path in place.rglob("*") if path.is_file()}
 
-    images, labels = with_cam.val.batch(range(3), method.side, with_cam.device)
+
+def test_it_learns_is_restored_and_leaves_nothing_behind(study: Study) -> None:
+    before = files(study)
+    method = FCam()
+    method.build(study)
+    start = {name: value.clone() for name, value in method.net.named_parameters()}
+    killed = study.folder / method.name / "work" / "maps" / "left.by.a.killed.run"
+    killed.parent.mkdir(parents=True)
+    killed.touch()
+    fit = method.fit(study)
+    classifier, localizer = ([row for row in fit.curve if row["stage"] == stage] for stage in (1, 2))
+    assert classifier and len(localizer) == 1 and fit.epochs > 1
+    assert fit.chosen.startswith("first stage: ") and "second: epoch 1 of 1 by the ground-truth boxes" in fit.chosen
+    assert fit.limit == "", "a budget is no limit"
+    assert any(not torch.equal(value, start[name]) for name, value in method.net.named_parameters())
+    assert files(study) == before, "not even what a killed run has left"
+
+    images, labels = study.val.batch(range(3), method.side, study.device)
     maps = method.maps(images, labels)
     assert maps.shape == (3, method.side, method.side) and maps.min() >= 0 and maps.max() <= 1
     torch.testing.assert_close(method.maps(images, labels.flip(0)), maps)
     other = FCam()
-    other.restore(with_cam, method.state())
+    other.restore(study, method.state())
     torch.testing.assert_close(other.maps(images, labels), maps)
+    torch.testing.assert_close(other.probabilities(images), method.probabilities(images))
 
 
-def test_the_map_is_of_the_source_and_of_the_class(with_cam: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[str, list[int]]] = []
+def test_the_classifier_leaves_the_localizer_half_of_the_budget(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A classifier that takes all it is given: the U-Net's passes grow with the budget."""
+    clock, given = [0.0], []
 
-    def watched(maps: Maps, name: str) -> Maps:
-        def ask(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-            asked.append((name, labels.tolist()))
-            return maps(images, labels)
+    def spend(cam: Cam, part: Study) -> Fit:
+        clock[0] += part.seconds
+        cam.freeze()
+        return Fit(steps=3, epochs=2)
 
-        return ask
+    def passes(part: Study, photos: int, seconds: float, most: int, check: float) -> int:
+        given.append((seconds, most))
+        return 1
 
-    layer = LayerCam()
-    layer.build(with_cam)
-    with_cam.done["layercam"] = layer
-    for source in with_cam.done.values():
-        monkeypatch.setattr(source, "maps", watched(source.maps, source.name))
+    monkeypatch.setattr(fcam, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    monkeypatch.setattr(Cam, "fit", spend)
+    monkeypatch.setattr(fcam, "epochs_within", passes)
+    for seconds in (60.0, 600.0):
+        method = FCam()
+        method.build(study)
+        study.seconds = seconds
+        method.train(study)
+    assert given == [(30.0, fcam.EPOCHS), (300.0, fcam.EPOCHS)]
+
+
+@pytest.mark.parametrize(("epochs", "limit"), [(1, "1 minutes"), (2, "2 passes")])
+def test_without_a_budget_the_limit_is_named(study: Study, monkeypatch: pytest.MonkeyPatch, epochs: int, limit: str) -> None:
+    monkeypatch.setattr(fcam, "epochs_within", lambda *_: epochs)
+    monkeypatch.setattr(Cam, "train", lambda *_: Fit(limit="30 minutes"))
+    monkeypatch.setattr(fcam, "time", SimpleNamespace(perf_counter=lambda: 0.0))
+    method = FCam()
+    method.build(study)
+    study.seconds, study.limits = 60.0, Limits(passes=4)
+    assert method.train(study).limit == f"30 minutes, {limit}"
+
+
+def test_the_map_is_of_the_source_and_of_the_class(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[int]] = []
+    plain = LayerCam.maps
+
+    def watched(layercam: LayerCam, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        assert layercam.cam is method.classifier
+        asked.append(labels.tolist())
+        return plain(layercam, images, labels)
+
+    monkeypatch.setattr(LayerCam, "maps", watched)
     method = FCamLayerCam()
-    method.fit(with_cam)
-    assert asked == [("layercam", [with_cam.train.label(i) for i in range(6)])] and set(method.needs) == {"cam", "layercam"}
+    method.fit(study)
+    assert asked == [[study.train.label(i) for i in range(6)]]
 
 
-def test_a_class_without_object_is_learned_from(with_cam: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    study = replace(with_cam, background=2)
-    study.__dict__ |= {"cnn": with_cam.cnn}
+def test_a_class_without_object_is_learned_from(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    cam = study.fitted("cam")
-    plain = cam.maps
+    plain = LayerCam.maps
 
-    def watched(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def watched(layercam: LayerCam, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         asked.extend(labels.tolist())
-        return plain(images, labels)
+        return plain(layercam, images, labels)
 
-    monkeypatch.setattr(cam, "maps", watched)
-    assert FCam().fit(study).steps == 1
+    monkeypatch.setattr(LayerCam, "maps", watched)
+    study.background = 2
+    assert FCamLayerCam().fit(study).steps > 1
     assert sorted(asked) == [0, 0, 1, 1], "no map of what shows nothing"
 
 
-def test_the_classifier_names_the_class(with_cam: Study) -> None:
+def test_the_classifier_names_the_class(study: Study) -> None:
     method = FCam()
-    method.take(with_cam)
-    method.build(with_cam)
-    cam = with_cam.fitted("cam")
+    method.take(study)
+    method.build(study)
+    cam = method.classifier
     images = torch.rand(2, 3, cam.side, cam.side)
     half = images[:, :, : cam.side // 2, : cam.side // 2]
     found, of_half = method.probabilities(images), method.probabilities(half)

@@ -17,7 +17,6 @@ from dips.system.console import log
 
 __all__ = ["Converged", "converge"]
 
-_TRIAL_SHARE = 0.25  # of the seconds, for all trials together, without their checks
 _END = math.nextafter(1, 0)  # progress at the end of the training: the largest number below 1
 
 
@@ -44,7 +43,7 @@ def converge(run: Steps, limits: Limits, seconds: float, *, start: bool) -> Conv
     Raises:
         DataError: the loss is no longer finite.
     """
-    rate = _search(run, limits, _TRIAL_SHARE * seconds) if run.boxed and len(limits.rates) > 1 else 1.0
+    rate = _search(run, limits, limits.trial_share * seconds) if run.boxed and len(limits.rates) > 1 else 1.0
     if start:
         run.check()
     every = max(1, round(limits.every * run.per_pass))

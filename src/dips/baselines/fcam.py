@@ -2,13 +2,16 @@
 
 It uses DiPS's own localizer and training loop with other maps, without proposals and scores: foreground pixels are drawn from
 the highest activations of the whole photo, background pixels from the lowest. The maps are those of CAM or LayerCAM, as in the
-paper's table. Of the paper's losses, it uses those on pixels and the CRF; the size constraint is left out, as DiPS has none.
+paper's table, of a classifier that is trained first. Of the paper's losses, it uses those on pixels and the CRF; the size
+constraint is left out, as DiPS has none.
 """
 
 from __future__ import annotations
 
-import tempfile
+import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal, cast
@@ -19,6 +22,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dips.baselines.answering import TorchAnswerer
+from dips.baselines.cam import Cam
+from dips.baselines.gradients import LayerCam
 from dips.baselines.method import Fit, ScoreMapMethod
 from dips.baselines.normalise import max_norm
 from dips.baselines.photos import Photos
@@ -43,45 +48,58 @@ FG_FRACTION = 0.1
 BG_FRACTION = 0.3
 """Fraction of the pixels with the lowest activations that may be drawn as background, uniformly."""
 
+CLASSIFIER = 0.5
+"""Fraction of the budget, or of the limits, in which the classifier is trained; the localizer has the rest. Chosen by us."""
+
 EPOCHS = 40
-"""Maximum number of passes over the photos, however large the budget. Chosen by us."""
+"""Maximum number of the localizer's passes over the photos, however large the budget. Chosen by us."""
 
 _BATCH_SIZE = 32
 _TIMED_STEPS = 2
 
 
 class FCam(ScoreMapMethod):
-    """The localizer trained on the maps of a fitted classifier.
+    """The localizer trained on the maps of a classifier.
 
     Attributes:
-        source: name of the method whose maps it learns from.
-        classifier: predicts the classes.
+        classifier: trained first; predicts the classes.
     """
 
     name = "f-cam+cam"
     title = "F-CAM + CAM"
     paper = "Belharbi et al., WACV 2022"
-    caveat = "the size constraint is left out"
+    caveat = "the size constraint is left out, and the U-Net sees photos at the sizes of DiPS's (predict.size, train.crop)"
     labels: ClassVar[Literal["none", "image"]] = "image"
-    needs: ClassVar[tuple[str, ...]] = ("cam",)
-    source: ClassVar[str] = "cam"
     net: Localizer
-    classifier: TorchAnswerer
+    classifier: Cam
 
     @property
     def network(self) -> nn.Module:
-        """The localizer."""
-        return self.net
+        """The localizer and the classifier."""
+        return nn.ModuleDict({"localizer": self.net, "classifier": self.classifier.net})
 
     def build(self, study: Study) -> None:
-        """Create the localizer as DiPS initialises it; the classifier is already fitted."""
+        """Create the localizer as DiPS initialises it, and the classifier as CAM does."""
         self.side = study.config.predict.size
-        self.classifier = study.fitted("cam")
+        self.classifier = Cam()
+        self.classifier.take(study)
+        self.classifier.build(study)
         self.net = untrained_localizer(study).to(study.device)
 
+    def source(self) -> TorchAnswerer:
+        """Return the method whose maps it learns from, on the trained classifier."""
+        return self.classifier
+
     def train(self, study: Study) -> Fit:
+        """Train the classifier, and then the localizer on pixels drawn from its maps."""
+        started = time.perf_counter()
+        first = self.classifier.fit(study.part(CLASSIFIER))
+        return first.then(self._train_localizer(study.less(time.perf_counter() - started)))
+
+    def _train_localizer(self, study: Study) -> Fit:
         """Draw pixels from the source's maps (section 3) and train with the losses of DiPS, except the classifier's."""
         started = time.perf_counter()
+        most = EPOCHS if study.limits is None else study.limits.part(1 - CLASSIFIER).passes
         curve: list[dict[str, float]] = []
 
         def validate(network: nn.Module) -> dict[str, float]:
@@ -91,9 +109,8 @@ class FCam(ScoreMapMethod):
             return {} if score is None else {"select": score}
 
         net = self.net
-        study.folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=study.folder) as folder:
-            maps = _maps(study, study.fitted(self.source), Store(Path(folder) / "maps"))
+        with _empty_folder(study.folder / self.name / "work") as folder:
+            maps = _maps(study, self.source(), Store(folder / "maps"))
             before = time.perf_counter()
             net.eval()
             study.choose(self.maps, self.side)
@@ -106,7 +123,7 @@ class FCam(ScoreMapMethod):
                 bg_share=BG_FRACTION,
                 bg_from="image",
                 lambda_cls=0.0,
-                epochs=epochs_within(study, len(study.train), left, EPOCHS, now - before),
+                epochs=epochs_within(study, len(study.train), left, most, now - before),
                 seed=study.seed,
             )
             items = _Items(study.train, maps, config.resize, study.background)
@@ -117,14 +134,22 @@ class FCam(ScoreMapMethod):
                 items,
                 config=config,
                 fabric=fabric,
-                run_dir=Path(folder),
+                run_dir=folder,
                 validate=validate,
                 background=study.background,
             )
         self.net = net.to(study.device)
         by = " by the ground-truth boxes of validation" if fit.metrics else ", the last"
         steps = fit.epochs * -(-len(study.train) // config.batch)
-        return Fit(steps=steps, epochs=fit.epochs, chosen=f"epoch {fit.epoch} of {fit.epochs}{by}", curve=tuple(curve))
+        limit = f"{fit.epochs} passes" if fit.epochs == most else f"{study.seconds / 60:.3g} minutes"
+        return Fit(
+            steps=steps,
+            epochs=fit.epochs,
+            seconds=time.perf_counter() - started,
+            chosen=f"epoch {fit.epoch} of {fit.epochs}{by}",
+            curve=tuple(curve),
+            limit="" if study.limits is None else limit,
+        )
 
     def maps(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return the localizer's foreground ``(B, side, side)`` in [0, 1]; it is class-agnostic."""
@@ -140,8 +165,12 @@ class FCamLayerCam(FCam):
 
     name = "f-cam+layercam"
     title = "F-CAM + LayerCAM"
-    needs = ("cam", "layercam")
-    source = "layercam"
+
+    def source(self) -> LayerCam:
+        """Return LayerCAM on the trained classifier."""
+        layercam = LayerCam()
+        layercam.cam = self.classifier
+        return layercam
 
 
 def untrained_localizer(study: Study) -> Localizer:
@@ -173,6 +202,17 @@ def epochs_within(study: Study, photos: int, seconds: float, most: int, check: f
         spent += (time.perf_counter() - started) if step else 0.0
     each = spent / _TIMED_STEPS * -(-photos // config.batch) + check
     return max(1, min(most, int(seconds / each)))
+
+
+@contextmanager
+def _empty_folder(folder: Path) -> Iterator[Path]:
+    """Make a folder that is empty, whatever a killed run left in it, and remove it at the end."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _maps(study: Study, source: TorchAnswerer, store: Store) -> Shelf:

@@ -1,4 +1,4 @@
-"""How long ``--budget converged`` trains a method, at most: all of these settings are defined here."""
+"""How long ``--budget converged`` trains a method, at most. Only F-CAM's U-Net, in ``fcam.py``, has a schedule of its own."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Limits:
         decay: passes at the falling rate, as a fraction of those at the constant one.
         rates: rates to try, ascending, as multiples of the method's own; if the first or the last is the best, one more
             beyond it is tried.
-        trial: passes per tried rate, with the loss in its final form. All trials together take no more than a quarter of the
-            minutes, not counting their checks.
+        trial: passes per tried rate, with the loss in its final form.
+        trial_share: maximum fraction of the minutes for all trials together, not counting their checks.
 
     >>> Limits(passes=20, minutes=5).words
     'until 4 checks on validation, 2 passes apart, bring nothing better, then at a rate that falls to 0; at most 20 passes and \
@@ -40,6 +40,7 @@ class Limits:
     decay: float = 0.25
     rates: tuple[float, ...] = (1 / 3, 1.0, 3.0)
     trial: int = 3
+    trial_share: float = 0.25
 
     def part(self, fraction: float) -> Limits:
         """Return the limits for one stage of a multi-stage training; the trials stay as they are.

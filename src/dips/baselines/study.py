@@ -141,12 +141,19 @@ class Study:
     def less(self, seconds: float, passes: float = 0.0) -> Study:
         """Return the study with what is left of the budget, or of the limits, after ``seconds`` and ``passes``."""
         limits = None if self.limits is None else self.limits.less(passes)
-        return replace(self, seconds=max(0.0, self.seconds - seconds), limits=limits)
+        return self._with(max(0.0, self.seconds - seconds), limits)
 
     def part(self, fraction: float) -> Study:
         """Return the study for a stage that may use a fraction of the budget, or of the limits."""
         limits = None if self.limits is None else self.limits.part(fraction)
-        return replace(self, seconds=fraction * self.seconds, limits=limits)
+        return self._with(fraction * self.seconds, limits)
+
+    def _with(self, seconds: float, limits: Limits | None) -> Study:
+        """Return the study with another budget or other limits; weights that are already loaded are shared."""
+        study = replace(self, seconds=seconds, limits=limits)
+        loaded = ("cnn", "sst", "weights", "transformer")
+        study.__dict__.update({name: self.__dict__[name] for name in loaded if name in self.__dict__})
+        return study
 
     @property
     def boxed(self) -> list[Sample]:

@@ -263,7 +263,7 @@ def _budget_notes(comparison: Comparison) -> list[str]:
         ]
         limited = ", ".join(f"{title} ({' and '.join(sorted(limits))})" for title, limits in ended if limits)
         return [
-            f"Budget: none; methods were trained {comparison.limits}. F-CAM's U-Net and DiPS have fixed lengths",
+            f"Budget: none; methods were trained {comparison.limits}. DiPS has a fixed length",
             *([f"Ended by a limit, while validation may still have improved: {limited}"] if limited else []),
         ]
     most = _MAX_BUDGETS * comparison.budget_minutes
