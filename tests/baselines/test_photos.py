@@ -12,6 +12,7 @@ from PIL import Image
 
 from dips.baselines.photos import SQUARE_SIDE, Photos, store_photos
 from dips.data.depth import Depth
+from dips.errors import ImageError
 from dips.harvest import squares
 from dips.harvest.store import Store
 from dips.types import Sample
@@ -70,3 +71,21 @@ def test_crops_are_drawn_by_the_generator(made_photos: tuple[Photos, Photos]) ->
     torch.manual_seed(3)
     drawn = [train.crops([5, 0], 100, CPU, generator)[0] for _ in range(2)]
     assert torch.equal(drawn[0], first) and not torch.equal(drawn[1], first), "the generator alone, which goes on"
+
+
+def test_photos_larger_than_the_squares_are_as_sharp_as_measured_ones(tmp_path: Path) -> None:
+    """Stripes one pixel wide in a photo of 512: in a square of 256 they would be one grey."""
+    stripes = np.zeros((512, 512, 3), np.uint8)
+    stripes[:, ::2] = 255
+    path = tmp_path / "stripes.png"
+    Image.fromarray(stripes).save(path)
+    photos, _ = store_photos([Sample(path, path.name, 1)], Store(tmp_path / "store"))
+    images, labels = photos.batch([0], 512, CPU)
+    assert labels.tolist() == [1]
+    torch.testing.assert_close(images[0], torch.from_numpy(stripes).permute(2, 0, 1) / 255)
+    answers, _ = photos.answers(lambda batch: batch.std((1, 2, 3)), 512, CPU)
+    assert answers > 0.4
+    assert photos.batch([0], 256, CPU)[0].std() < 0.1
+    path.unlink()
+    with pytest.raises(ImageError, match=r"stripes\.png"):
+        photos.batch([0], 512, CPU)

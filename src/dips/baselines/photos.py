@@ -6,13 +6,14 @@ In: samples and a store. Out: :class:`Photos`, with batches ``(B, 3, S, S)`` in 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from dips.data.depth import Depth
-from dips.data.images import ByteImage
+from dips.data.images import ByteImage, resize_image
+from dips.data.tiling import read_sample
 from dips.harvest.squares import SquareReader, read_square
 from dips.harvest.store import Shelf, Store
 from dips.models.inputs import resize_to, to_tensor
@@ -36,11 +37,13 @@ class Photos:
         samples: photos in the data set's order; all have a label.
         digests: their keys in the store.
         shelf: squares ``(SQUARE_SIDE, SQUARE_SIDE, 3) uint8``.
+        depth: how values of more than 8 bits are reduced to 8.
     """
 
     samples: tuple[Sample, ...]
     digests: tuple[str, ...]
     shelf: Shelf
+    depth: Depth = field(default_factory=Depth)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -56,9 +59,18 @@ class Photos:
         return read_square(self.shelf, self.digests[position])
 
     def batch(self, positions: Sequence[int], side: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Return whole photos ``(B, 3, side, side)`` in [0, 1] and their labels ``(B,)``, on ``device``."""
-        images, labels = self._stacked(positions, device)
-        return resize_to(images, side), labels
+        """Return whole photos ``(B, 3, side, side)`` in [0, 1] and their labels ``(B,)``, on ``device``.
+
+        Photos larger than the stored squares are read from their files, so that they are as sharp as those that are measured.
+
+        Raises:
+            ImageError: a file can no longer be read.
+        """
+        if side <= SQUARE_SIDE:
+            images, labels = self._stacked(positions, device)
+            return resize_to(images, side), labels
+        photos = (read_sample(self.samples[i], max_side=side, depth=self.depth) for i in positions)
+        return to_tensor([resize_image(photo, (side, side)) for photo in photos], device), self._labels(positions, device)
 
     def crops(
         self, positions: Sequence[int], side: int, device: torch.device, generator: torch.Generator
@@ -93,8 +105,10 @@ class Photos:
         return made, labels
 
     def _stacked(self, positions: Sequence[int], device: torch.device) -> tuple[Tensor, Tensor]:
-        labels = torch.tensor([self.label(i) for i in positions], device=device)
-        return to_tensor([self.square(i) for i in positions], device), labels
+        return to_tensor([self.square(i) for i in positions], device), self._labels(positions, device)
+
+    def _labels(self, positions: Sequence[int], device: torch.device) -> Tensor:
+        return torch.tensor([self.label(i) for i in positions], device=device)
 
 
 def store_photos(samples: Sequence[Sample], store: Store, depth: Depth | None = None) -> tuple[Photos, list[Problem]]:
@@ -103,4 +117,4 @@ def store_photos(samples: Sequence[Sample], store: Store, depth: Depth | None = 
     reader.fill(batch=_GROUP_SIZE)
     readable, digests, problems = reader.readable()
     assert reader.squares is not None
-    return Photos(readable, digests, reader.squares), list(problems)
+    return Photos(readable, digests, reader.squares, reader.depth), list(problems)
