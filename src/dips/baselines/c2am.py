@@ -169,7 +169,10 @@ class C2am(ScoreMapMethod):
     name = "c2am"
     title = "C2AM"
     paper = "Xie et al., CVPR 2022"
-    caveat = "weights of pairs suit a network without supervised weights; the object's side is found over many batches"
+    caveat = (
+        "weights of pairs suit a network without supervised weights; the object's side is found over many batches; photos of "
+        "the background class, if there is one, are left out"
+    )
     net: Sides
 
     @property
