@@ -23,9 +23,9 @@ from dips.baselines.vitol import (
     VitolLrp,
     contributions,
     differentiated,
-    drop_mask,
     dropped_or_weighted,
     rollout,
+    token_drop_mask,
 )
 
 BLOCKS = 6  # of the study's test_vit
@@ -60,13 +60,13 @@ def draws(seed: int) -> list[bool]:
 
 def test_dropped_tokens_by_hand() -> None:
     tokens = torch.tensor([[[0.0, 0.2], [0.5, 0.5], [0.2, 1.0]], [[-0.3, -0.3], [-0.1, -0.1], [-0.2, -0.2]]])
-    assert drop_mask(tokens, 0.9)[..., 0].tolist() == [[1, 1, 0], [1, 1, 1]], "means .1, .5, .6; and none above 0"
+    assert token_drop_mask(tokens, 0.9)[..., 0].tolist() == [[1, 1, 0], [1, 1, 1]], "means .1, .5, .6; and none above 0"
     dropped, weighted = dropped_or_weighted(tokens, True), dropped_or_weighted(tokens, False)
     torch.testing.assert_close(dropped[0], tokens[0] * torch.tensor([[1.0], [1.0], [0.0]]))
     for b in range(2):
         for n in range(3):
             torch.testing.assert_close(weighted[b, n], tokens[b, n] * torch.sigmoid(tokens[b, n].mean()))
-    assert not drop_mask(tokens.clone().requires_grad_(), 0.9).requires_grad
+    assert not token_drop_mask(tokens.clone().requires_grad_(), 0.9).requires_grad
 
 
 def test_loss_by_a_pass_of_its_own(study: Study) -> None:

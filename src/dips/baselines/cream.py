@@ -22,7 +22,7 @@ from dips.baselines.normalise import min_max
 from dips.baselines.study import Study
 from dips.models.classifier import Classifier
 
-__all__ = ["Centred", "Cream", "calibrate", "cluster", "means"]
+__all__ = ["Cream", "WithCentres", "calibrate", "cluster", "means"]
 
 # None of these values could be looked up: they are from memory, unverified.
 MOMENTUM = 0.8
@@ -86,7 +86,7 @@ def calibrate(shares: Tensor, region: Tensor) -> Tensor:
     return torch.where(swapped, 1 - shares, shares)
 
 
-class Centred(Classifier):
+class WithCentres(Classifier):
     """A classifier that stores centres of its classes' features; they are saved with its weights, but not learned from.
 
     Attributes:
@@ -149,18 +149,18 @@ class Cream(Cam):
 
     def make(self, study: Study) -> nn.Module:
         """Return the study's CNN with room for feature centres, which no class has yet."""
-        return build_classifier(study, len(study.classes), Centred)
+        return build_classifier(study, len(study.classes), WithCentres)
 
     def loss(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         """Return the cross-entropy of crops ``(B, 3, H, W)`` in [0, 1], and update the centres; ``generator`` is unused."""
-        net = cast(Centred, self.net)
+        net = cast(WithCentres, self.net)
         features = net.feature_map(images)
         net.remember(features, labels)
         return F.cross_entropy(class_scores(net, features), labels)
 
     def activations(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return the probability that each position is object, ``(B, h, w)`` in [0, 1]."""
-        return cast(Centred, self.net).reactivate(images, labels)
+        return cast(WithCentres, self.net).reactivate(images, labels)
 
 
 def _assign(points: Tensor, inside: Tensor, outside: Tensor) -> Tensor:

@@ -89,7 +89,7 @@ class ScoreMapMethod(TorchAnswerer):
         labels: what supervises it: nothing, or the photos' classes.
         needs: names of methods that must be fitted first.
         side: side in pixels of its square inputs.
-        shares: whether it uses the study's transformer, so that it is cheapest to measure together with others that do.
+        shares: whether it shares networks with other methods, so that it is cheapest to measure them together.
         own: whether it is this project's own.
         caveat: what readers of its numbers must know, e.g. that parts of the method are not as published; tables mark its row
             and print this text below. May be empty.

@@ -152,7 +152,8 @@ class Steps:
         value = self._training.loss(images, labels, self._generator)
         if not torch.isfinite(value):
             raise DataError(
-                f"the loss is no longer finite at step {self.made + 1}; a smaller rate than {self.schedule.lr:g} may help"
+                f"the loss is no longer finite at step {self.made + 1}, at a rate of {self.schedule.lr * rate:.3g}; the "
+                "method's Schedule sets it, and --budget converged tries smaller ones"
             )
         self._optimiser.zero_grad()
         value.backward()

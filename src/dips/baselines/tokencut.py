@@ -94,6 +94,7 @@ class TokenCut(FrozenMethod):
 
     Attributes:
         side: one of :data:`SIZES`; centring: one of :data:`CENTRINGS`; tau: see :func:`edges`. :meth:`train` chooses all three.
+            Before that, they need no training photos.
         mean: ``(D,)``, the mean key of training photos at that size.
     """
 

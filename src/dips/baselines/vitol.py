@@ -28,7 +28,7 @@ from dips.baselines.vit import SCHEDULE, TRAINED_BLOCKS, ClassToken, VitMethod
 from dips.models.backbones import Vit
 from dips.system.console import log
 
-__all__ = ["VitolGar", "VitolLrp", "contributions", "differentiated", "drop_mask", "dropped_or_weighted", "rollout"]
+__all__ = ["VitolGar", "VitolLrp", "contributions", "differentiated", "dropped_or_weighted", "rollout", "token_drop_mask"]
 
 DROP_RATE = 0.75
 """How often tokens are dropped rather than weighted: the authors' value."""
@@ -51,12 +51,12 @@ LARGEST = 1e24
 _ROW_LIMIT = 1e6
 
 
-def drop_mask(tokens: Tensor, gamma: float) -> Tensor:
+def token_drop_mask(tokens: Tensor, gamma: float) -> Tensor:
     """Return the drop mask ``(B, N, 1)`` of tokens ``(B, N, C)``: 1 where the mean over C is below gamma times the largest.
 
     As in the authors' code, the means are not rectified; if the largest is negative, nothing is dropped.
 
-    >>> drop_mask(torch.tensor([[[0.1], [0.5], [0.6]]]), 0.9).flatten().tolist()
+    >>> token_drop_mask(torch.tensor([[[0.1], [0.5], [0.6]]]), 0.9).flatten().tolist()
     [1.0, 1.0, 0.0]
     """
     attended = tokens.mean(2, keepdim=True)
@@ -64,8 +64,8 @@ def drop_mask(tokens: Tensor, gamma: float) -> Tensor:
 
 
 def dropped_or_weighted(tokens: Tensor, drop: bool) -> Tensor:
-    """Return tokens ``(B, N, C)`` multiplied by :func:`drop_mask`, or all of them weighted by the sigmoid of their means."""
-    return tokens * (drop_mask(tokens, GAMMA) if drop else tokens.mean(2, keepdim=True).sigmoid())
+    """Return tokens ``(B, N, C)`` multiplied by :func:`token_drop_mask`, or weighted by the sigmoid of their means."""
+    return tokens * (token_drop_mask(tokens, GAMMA) if drop else tokens.mean(2, keepdim=True).sigmoid())
 
 
 def differentiated(net: ClassToken, images: Tensor, labels: Tensor) -> tuple[list[Tensor], list[Tensor]]:
@@ -152,7 +152,7 @@ class VitolGar(VitMethod):
         def layer(block: nn.Module, inputs: object, tokens: Tensor) -> Tensor:
             drop = bool(torch.rand((), generator=generator) < DROP_RATE)
             if drop:
-                self.class_dropped.append(1 - float(drop_mask(tokens.detach(), GAMMA)[:, 0].mean()))
+                self.class_dropped.append(1 - float(token_drop_mask(tokens.detach(), GAMMA)[:, 0].mean()))
             return dropped_or_weighted(tokens, drop)
 
         with ExitStack() as hooks:  # they exist only during the forward pass: the network is unchanged afterwards

@@ -24,7 +24,12 @@ class AdaptConfig:
         int, Meta(ge=0, description="number of photos, at most, that are learned from, evenly spread over all; 0 = all")
     ] = 2000
     minutes: Annotated[
-        float, Meta(ge=0.1, le=10_000, description="time for all steps, about; their number is found by timing a few of them")
+        float,
+        Meta(
+            ge=0.1,
+            le=10_000,
+            description="time for all steps and checks, about; the number of steps is found by timing a few of them",
+        ),
     ] = 10.0
     steps: Annotated[int, Meta(ge=0, description="number of steps; 0 = as many as adapt.minutes allow")] = 0
     batch: Annotated[int, Meta(ge=2, description="photos per step, of all processes together")] = 16
