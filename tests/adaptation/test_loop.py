@@ -162,7 +162,7 @@ def test_a_batch_that_processes_cannot_share(tmp_path: Path, monkeypatch: pytest
         fit(tmp_path / "state")
 
 
-def test_minutes_become_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_minutes_become_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """With a clock that only steps and checks move: two seconds each."""
     now = [0.0]
 
@@ -180,7 +180,9 @@ def test_minutes_become_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     learner = Learner(make_vit(), config, Fabric(accelerator="cpu", devices=1), 1)
     feed, checked = Feed(MemoryPhotos(), config, 8), torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
     assert steps_within(110, learner, feed, checked) == 50  # and five checks
+    capsys.readouterr()
     assert steps_within(1, learner, feed, checked) == 10, "at least"
+    assert "more than the 0.0167 asked for: 10 steps are the least" in capsys.readouterr().err
     _, progress = fit(tmp_path / "state", replace(config, minutes=1.0))
     assert progress.steps == progress.step == 25
 

@@ -93,3 +93,8 @@ def test_wrong_input(tiny: Tiny, tmp_path: Path, dips: Dips, methods: str, more:
     said = dips(*command(tiny, tmp_path / "out", methods, *more))
     assert said.code == 2 and hint in said.err, said.err
     assert not (tmp_path / "out" / "table.json").exists()
+
+
+def test_photos_without_a_test_part_are_not_offered_another_split(tiny: Tiny, tmp_path: Path, dips: Dips) -> None:
+    said = dips("compare", tiny.data / "train", "--methods", "cam", "--out", tmp_path / "out")
+    assert said.code == 2 and "give the folder that holds train/ and test/" in said.err and "--split" not in said.err

@@ -153,6 +153,14 @@ def test_without_a_budget_it_says_until_when_and_what_a_limit_ended(comparison: 
     assert words.endswith("may still have improved: CAM (30 minutes and 40 passes)")
 
 
+def test_methods_whose_training_brought_nothing_are_named(comparison: Record) -> None:
+    assert not [note for note in notes(comparison) if note.startswith("Training brought nothing")]
+    comparison["methods"][1]["runs"][1]["fit"]["chosen"] = "step 0 of 17 by the ground-truth boxes of validation"
+    comparison["methods"][2]["runs"][0]["fit"]["chosen"] = "step 10 of 17 by the ground-truth boxes of validation"
+    (words,) = (note for note in notes(comparison) if note.startswith("Training brought nothing"))
+    assert words.endswith("only new layers fitted): CAM")
+
+
 def test_it_says_what_was_chosen_on(comparison: Record) -> None:
     assert not [note for note in notes(comparison) if note.startswith("No validation")]
     assert "on the boxes of 7 validation photos" in markdown(comparison)

@@ -137,6 +137,7 @@ class _Run:
         progress, steps = self.progress, self.progress.steps
         wanted = {round(number * steps / self.config.checks) for number in range(1, self.config.checks + 1)}
         if not progress.checks:
+            self._save()  # the first check may take a while, and so did timing the steps
             self._check()
             self._save()
         saved = before = time.monotonic()
@@ -238,5 +239,14 @@ def steps_within(seconds: float, learner: Learner, feed: Feed, checked: Tensor) 
     synchronise(device)
     check, step = time.perf_counter() - times[-1], (times[-1] - times[0]) / _TIMED
     steps = max(_MIN_STEPS, int((seconds - (learner.config.checks + 1) * check) / step))
-    log(f"{step:.2g} s per step: {steps} steps in about {(steps * step + (learner.config.checks + 1) * check) / 60:.1f} min")
+    total = steps * step + (learner.config.checks + 1) * check
+    longer = (
+        ""
+        if total <= 1.1 * seconds
+        else (
+            f", more than the {seconds / 60:.3g} asked for: {_MIN_STEPS} steps are the least; a smaller adapt.batch or "
+            "adapt.local_crops makes them shorter, adapt.steps sets their number"
+        )
+    )
+    log(f"{step:.2g} s per step: {steps} steps in about {total / 60:.1f} min{longer}")
     return steps

@@ -96,7 +96,7 @@ def _within(run: Steps, seconds: float, *, start: bool, most: float) -> None:
         if not total and (run.made == 1 + _TIMED_STEPS or took > seconds):
             each = spent / (run.made - 1) if run.made > 1 else took
             total = max(_MIN_STEPS, run.made, round(min(seconds / each, most * run.per_pass)))
-            log(f"  {total} steps of {each:.2f} s, {total / run.per_pass:.1f} passes over {len(run.photos)} photos")
+            log(f"  {total} steps of {each:.2f} s each, {total / run.per_pass:.1f} passes over {len(run.photos)} photos")
         if run.made > _TIMED_STEPS and run.made in _checkpoints(total, checks):
             run.check()
 

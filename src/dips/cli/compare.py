@@ -59,6 +59,9 @@ def compare(
 
     Each split and protocol gets its own table. If a method fails, it is reported and the exit code is 1.
     """
+    from dips.data.load import require_divided
+
+    require_divided(data)
     require_training(data, split=split, recipe=recipe, settings=settings, weights=weights, device=device)
     from dips.evaluate.protocol import find_protocol
 

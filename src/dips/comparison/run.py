@@ -31,8 +31,9 @@ from dips.comparison.records import Comparison, Failure, StudyPhotoCounts
 from dips.comparison.table import comparison_table
 from dips.comparison.table_files import write_comparison
 from dips.config import Config, load_config
-from dips.data import align_classes, available_splits, load_data
+from dips.data import align_classes, load_data
 from dips.data.labels import several_labels
+from dips.data.load import require_divided
 from dips.data.problems import ProblemList, photo_problems
 from dips.data.scale import depth_of, depth_setting
 from dips.errors import ConfigError, DataError
@@ -113,8 +114,7 @@ def compare(
     choices = choose_methods((methods,) if isinstance(methods, str) else methods)
     if not choices:
         raise ConfigError("--methods names none; give some, separated by commas, or all")
-    if available_splits(data) == ("all",):
-        raise DataError(f"{data} is not divided into parts; to compare methods give the folder that holds train/ and test/")
+    require_divided(data)
     measurer, told = None, ProblemList(problems)
     first = config.train.seed
     if config.data.val_seed < 0:  # one validation part for all seeds, to share the harvest and compare on the same photos

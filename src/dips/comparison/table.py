@@ -249,8 +249,24 @@ def _notes(comparison: Comparison) -> list[str]:
         f"Transformer: {comparison.transformer}{caveat}",
         *_budget_notes(comparison),
         chosen_on,
+        *_start_notes(comparison),
         f"Times: on {comparison.environment['device']}, {comparison.environment['cpus']} CPU cores",
         f"Seeds: {', '.join(map(str, seeds))}{' (mean ± sample standard deviation)' if len(seeds) > 1 else ''}",
+    ]
+
+
+def _start_notes(comparison: Comparison) -> list[str]:
+    """Return a note on the methods of which validation chose the network before training."""
+    chosen = [
+        method.title
+        for method in comparison.methods
+        if any(str(run["fit"].get("chosen", "")).startswith("step 0 of ") for run in method.runs)
+    ]
+    if not chosen:
+        return []
+    return [
+        "Training brought nothing on validation, so that the start was chosen (step 0: only new layers fitted): "
+        + ", ".join(chosen)
     ]
 
 

@@ -28,7 +28,7 @@ from dips.errors import DataError
 from dips.system.names import some
 from dips.types import DataSet, Problem, Severity
 
-__all__ = ["available_splits", "load_data", "require_split"]
+__all__ = ["available_splits", "load_data", "require_divided", "require_split"]
 
 Reader = Callable[[], Listing]
 
@@ -86,6 +86,16 @@ def available_splits(path: str | Path) -> tuple[str, ...]:
         DataError: DATA does not exist.
     """
     return tuple(_split_readers(_existing(path))) or ("all",)
+
+
+def require_divided(path: str | Path) -> None:
+    """Check that DATA has parts, one to learn from and another to measure on.
+
+    Raises:
+        DataError: it has none, or does not exist.
+    """
+    if available_splits(path) == ("all",):
+        raise DataError(f"{path} is not divided into parts; to compare methods give the folder that holds train/ and test/")
 
 
 def require_split(path: str | Path, split: str | None = None) -> None:

@@ -87,6 +87,13 @@ def test_name_of_the_file_tells_whose_it_is(tmp_path: Path) -> None:
     assert resolve(CNN, role="cnn", given=given_files[::-1]).origin == str(cnn)
 
 
+def test_file_of_another_kind_is_named_before_its_architecture_is_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("no weights")
+    with pytest.raises(WeightsError, match=r"notes\.txt: unknown kind of weight file; there are \.safetensors"):
+        resolve("auto", role="transformer", given=[str(path)])
+
+
 def test_name_equals_file(tmp_path: Path) -> None:
     path = write(tmp_path / "a.safetensors")
     assert resolve(f"{CNN}.in1k", role="cnn", given=(f"{CNN}={path}",)).arch == f"{CNN}.in1k"

@@ -208,6 +208,8 @@ def _from_given(item: str, arch: str, wanted: str, role: Role) -> Weights | None
     if role == "cnn" or family is False:
         return None
     if arch == "auto" and not family:
+        if path.suffix not in SUFFIXES:
+            read_state(path)  # names the kinds that there are
         raise WeightsError(
             f"--weights {path}: of which architecture? Set harvest.sst to timm's name for it, or give NAME={path}"
         )
@@ -276,7 +278,7 @@ def _from_hub(arch: str, *, embedded: bool) -> Weights | str:
         except Exception as error:  # whatever HTTP library the hub's client uses today raises its own
             _hub_down = f"cannot be reached ({type(error).__name__})"
             if embedded:
-                log("the embedded weights are used, as the model hub cannot be reached (DIPS_OFFLINE=1: it is not asked)")
+                log("the embedded weights are used, as the model hub cannot be reached (set DIPS_OFFLINE=1 to skip it)")
             else:
                 log(f"the model hub {_hub_down}; set DIPS_OFFLINE=1 to skip it")
             return _hub_down
