@@ -53,6 +53,10 @@ class WeightsError(DipsError):
     """Weights that are missing, damaged or of another architecture."""
 
 
+class NoWeightsError(WeightsError):
+    """Weights that were found nowhere, while nothing is wrong with those that were given."""
+
+
 class StoreError(DipsError):
     """A harvest store on disk that is damaged or cannot be written."""
 

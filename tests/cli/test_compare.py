@@ -98,3 +98,12 @@ def test_wrong_input(tiny: Tiny, tmp_path: Path, dips: Dips, methods: str, more:
 def test_photos_without_a_test_part_are_not_offered_another_split(tiny: Tiny, tmp_path: Path, dips: Dips) -> None:
     said = dips("compare", tiny.data / "train", "--methods", "cam", "--out", tmp_path / "out")
     assert said.code == 2 and "give the folder that holds train/ and test/" in said.err and "--split" not in said.err
+
+
+def test_weights_that_cannot_be_used_stop_it_at_once(tiny: Tiny, tmp_path: Path, dips: Dips) -> None:
+    notes = tmp_path / "notes.txt"
+    notes.write_text("no weights")
+    out = tmp_path / "out"
+    said = dips(*("compare", tiny.data, "--methods", "centre", "--out", out, "--recipe", tiny.recipe), "--weights", notes)
+    assert said.code == 2 and f"{notes}: unknown kind of weight file" in said.err, said.err
+    assert not (out / "table.json").exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,25 @@ def test_a_finished_run_is_opened_not_made_again(
     assert {path.name: path.read_bytes() for path in plain_model.run.iterdir()} == before
     with pytest.raises(dips.RunError, match=r"other settings \(train\.epochs\)"):
         tiny_training.fit("plain", resume=True)
+
+
+def test_a_finished_run_of_other_photos_or_weights_is_refused(
+    plain_model: dips.Model, tiny_training: Any, tmp_path: Path
+) -> None:
+    record = json.loads((plain_model.run / "run.json").read_text())
+    other = tmp_path / "plain"
+    shutil.copytree(plain_model.run, other)
+    for key, value, words in (
+        ("photos", record["photos"] | {"train": 1}, "other photos"),
+        (
+            "weights",
+            record["weights"] | {"transformer": record["weights"]["transformer"] | {"sha256": "0" * 64}},
+            "transformer",
+        ),
+    ):
+        (other / "run.json").write_text(json.dumps(record | {key: value}))
+        with pytest.raises(dips.RunError, match=rf"{words}.*; repeat the command that it belongs to"):
+            tiny_training.fit(other, "train.epochs=0", resume=True)
 
 
 def test_a_run_that_was_stopped_before_its_model_was_written_goes_on(

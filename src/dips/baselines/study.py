@@ -21,7 +21,7 @@ from dips.baselines.photos import Photos
 from dips.config import Config
 from dips.data.depth import Depth
 from dips.data.problems import ProblemList
-from dips.errors import ConfigError, WeightsError
+from dips.errors import ConfigError, NoWeightsError
 from dips.models.backbones import Features, Transformer, load_transformer
 from dips.models.inputs import resize_to, whole_patches
 from dips.models.weights.resolve import Weights, resolve
@@ -119,12 +119,16 @@ class Study:
 
     @cached_property
     def weights(self) -> dict[str, Weights | None]:
-        """Both networks' weights by role, ``cnn`` and ``transformer``; None for missing ones."""
+        """Both networks' weights by role, ``cnn`` and ``transformer``; None for missing ones.
+
+        Raises:
+            WeightsError: those that the user gave cannot be used.
+        """
         weights: dict[str, Weights | None] = {}
         for role in ("cnn", "transformer"):
             try:
                 weights[role] = self.cnn if role == "cnn" else self.sst
-            except WeightsError:
+            except NoWeightsError:
                 weights[role] = None
         return weights
 

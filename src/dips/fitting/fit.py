@@ -11,8 +11,8 @@ from dips.config import Config, several, to_toml, training_config
 from dips.data.images import image_size, median_side
 from dips.data.labels import several_labels
 from dips.data.problems import ProblemList, ProblemRecord
-from dips.fitting.inputs import TrainingInputs
-from dips.fitting.photos import read_photos
+from dips.fitting.inputs import TrainingInputs, resolve_weights
+from dips.fitting.photos import TrainingPhotos, read_photos
 from dips.fitting.prepare import prepare
 from dips.fitting.select import TrainingResult, fit_and_select
 from dips.harvest.store import Store
@@ -32,11 +32,13 @@ from dips.runs.records import (
     RunRecord,
     RunSeconds,
     WeightsRecord,
+    read_run_record,
 )
 from dips.system.console import log
 from dips.system.device import environment, launch_fabric
 from dips.system.environment import store_folder
 from dips.system.files import atomic_file
+from dips.system.journal import refuse_other_work
 from dips.system.records import write_json
 from dips.train.state import STATE
 from dips.types import DataSet, Sample
@@ -67,7 +69,7 @@ def fit(
         weights: local weight files, folders, or NAME=FILE; likewise.
         store: folder of the harvest; default: the user's cache.
         device: ``auto``, ``cpu``, ``cuda``, ``mps``. Under ``torchrun``, each process uses its own device.
-        resume: continue a training that was stopped; the settings must be the same.
+        resume: continue a training that was stopped; settings, photos and weights must be the same.
         problems: a file for all problems of the data, of which only the first few are printed; or the list to add them to.
         reviewed: boxes that a person confirmed or drew on some of the photos, to train on: a COCO file as ``dips view`` saves
             it, or the prediction folder that contains it.
@@ -91,6 +93,7 @@ def fit(
     if fabric.is_global_zero:
         require_new_run(run, config, resume=resume, besides=told.file)
     if resume and (run / MODEL).is_file():
+        _require_same_inputs(run, read_photos(data, config, reviewed), config, weights)
         log(f"{run} is trained already")
         return Model.open(run, device=device, weights=weights)
     photos = read_photos(data, config, reviewed)
@@ -116,6 +119,22 @@ def fit(
         log(f"trained: {result.selection}")
     fabric.barrier()
     return Model.open(run, device=str(fabric.device), weights=weights)
+
+
+def _require_same_inputs(run: Path, photos: TrainingPhotos, config: Config, weights: Sequence[str]) -> None:
+    """Check that a finished run was trained on such photos, as far as classes and counts tell, and with these weights.
+
+    Raises:
+        RunError: it was not.
+    """
+    record, parts = read_run_record(run), photos.whole
+    then, now = (record.photos.train, record.photos.val), (len(parts[0]), len(parts[1]))
+    others = record.classes != photos.train.classes or (then != now and not record.photos.skipped)
+    differing = [f"other photos ({record.data})"] if others else []
+    for role, item in resolve_weights(config, weights).items():
+        if record.weights[role].sha256 != item.sha256:
+            differing.append(f"other weights of the {role} ({record.weights[role].origin})")
+    refuse_other_work(run, "a run", differing, remedy="repeat the command that it belongs to, or choose another --out")
 
 
 def _begin_run(run: Path, config: Config, resume: bool) -> None:

