@@ -62,8 +62,8 @@ _ROWS: tuple[tuple[str, str, Value], ...] = (
     ("MaxBoxAcc", "IoU 0.5, largest contour, best threshold of this split (oracle)", _boxes("max_box_acc")),
     ("Top-1 localization", "IoU 0.5 and correct class, threshold of GT-known", _boxes("top1_loc")),
     ("Top-5 localization", "IoU 0.5 and class among the top five, threshold of GT-known", _boxes("top5_loc")),
-    ("BoxAccV2", "as MaxBoxAccV2, thresholds not chosen on this split", _at_tau("box_acc_v2")),
-    ("BoxAcc", "as MaxBoxAcc, threshold not chosen on this split", _at_tau("box_acc")),
+    ("BoxAccV2", "as MaxBoxAccV2, thresholds chosen on validation or without boxes", _at_tau("box_acc_v2")),
+    ("BoxAcc", "as MaxBoxAcc, threshold chosen on validation or without boxes", _at_tau("box_acc")),
     ("PxAP", "area under the precision-recall curve of pixels", lambda method: _number(method, ("pxap",))),
 )
 
