@@ -237,16 +237,13 @@ def steps_within(seconds: float, learner: Learner, feed: Feed, checked: Tensor) 
         times.append(time.perf_counter())
     learner.health(checked, 0)
     synchronise(device)
-    check, step = time.perf_counter() - times[-1], (times[-1] - times[0]) / _TIMED
-    steps = max(_MIN_STEPS, int((seconds - (learner.config.checks + 1) * check) / step))
-    total = steps * step + (learner.config.checks + 1) * check
-    longer = (
-        ""
-        if total <= 1.1 * seconds
-        else (
+    checks, step = (learner.config.checks + 1) * (time.perf_counter() - times[-1]), (times[-1] - times[0]) / _TIMED
+    steps = max(_MIN_STEPS, int((seconds - checks) / step))
+    total, longer = steps * step + checks, ""
+    if total > 1.1 * seconds:
+        longer = (
             f", more than the {seconds / 60:.3g} asked for: {_MIN_STEPS} steps are the least; a smaller adapt.batch or "
             "adapt.local_crops makes them shorter, adapt.steps sets their number"
         )
-    )
     log(f"{step:.2g} s per step: {steps} steps in about {total / 60:.1f} min{longer}")
     return steps

@@ -145,7 +145,6 @@ class FCam(ScoreMapMethod):
         return Fit(
             steps=steps,
             epochs=fit.epochs,
-            seconds=time.perf_counter() - started,
             chosen=f"epoch {fit.epoch} of {fit.epochs}{by}",
             curve=tuple(curve),
             limit="" if study.limits is None else limit,

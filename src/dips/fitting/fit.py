@@ -92,11 +92,11 @@ def fit(
     fabric = launch_fabric(device)
     if fabric.is_global_zero:
         require_new_run(run, config, resume=resume, besides=told.file)
+    photos = read_photos(data, config, reviewed)
     if resume and (run / MODEL).is_file():
-        _require_same_inputs(run, read_photos(data, config, reviewed), config, weights)
+        _require_same_inputs(run, photos, config, weights)
         log(f"{run} is trained already")
         return Model.open(run, device=device, weights=weights)
-    photos = read_photos(data, config, reviewed)
     told.add(photos.train.problems)
     with fabric.rank_zero_first():  # it fills the store, other processes read it
         inputs = prepare(
